@@ -5,7 +5,6 @@ import os
 import resource
 import signal
 import sys
-from contextlib import suppress
 from functools import cache, partial
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, TextIO, cast
@@ -236,24 +235,6 @@ def _done(typed: list[str]) -> object:
         raise wrong_options(error, topics()) from error
 
 
-def _metrics_file(typed: list[str]) -> Path | None:
-    """Returns the metrics file of a run, though its options as a whole may not be understood; a dry run has none."""
-
-    def kept(*, metrics_file: Path | None = None, dry_run: bool = False) -> Path | None:
-        return None if dry_run else metrics_file
-
-    options: dict[str, Any] = {}
-    with suppress(BulkcertError):
-        job, typed = _job_of(typed)
-        options = options_of_job(job, "run", frozenset(), frozenset()) if job else {}
-    some = App(config=(_ENVIRONMENT, Dict(options, allow_unknown=True)), help_flags=(), version_flags=())
-    some.default(kept)
-    with suppress(cyclopts.CycloptsError):
-        _, bound, *_ = some.parse_known_args(typed)
-        return kept(**bound.kwargs)
-    return None
-
-
 def _failed(error: BaseException, dropped: DroppedSignals) -> ExitStatus:
     """Says what has ended a command in one clear message, which a second signal does not cut short."""
     for number in (signal.SIGHUP, signal.SIGTERM):
@@ -261,12 +242,7 @@ def _failed(error: BaseException, dropped: DroppedSignals) -> ExitStatus:
     error = dropped.cause_of(error)
     if isinstance(own_error(error), KeyboardInterrupt):
         over_echo()
-    status = show_failure(error)
-    if sys.argv[1:2] == ["run"] and (file := _metrics_file(sys.argv[2:])):
-        from bulkcert.telemetry.metrics import record_refused  # noqa: PLC0415 - where a run has failed
-
-        record_refused(file, status)
-    return status
+    return show_failure(error)
 
 
 def main() -> NoReturn:

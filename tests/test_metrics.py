@@ -4,7 +4,6 @@ import shutil
 import signal
 import stat
 from contextlib import contextmanager
-from datetime import datetime
 
 import pytest
 from place import Place
@@ -13,7 +12,6 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from bulkcert.commands import run
 from bulkcert.errors import SignalError
-from bulkcert.telemetry import metrics
 
 LABELS = {"action": "inactivate-device", "mqtt_instance": INSTANCE, "job_name": "", "rehearsal": "false"}
 
@@ -111,20 +109,18 @@ REFUSED = {
         66,
         lambda line: ["none.csv" if str(each).endswith("devices.csv") else each for each in line],
     ),
-    "an option that there is not": (2, lambda line: [*line, "--no-such-option"]),
-    "a value that cannot be": (2, lambda line: [*line, "--rate", "fast"]),
-    "an option that is demanded": (2, lambda line: [*line, "--require", "ticket"]),
-    "a plan that is missing": (66, lambda line: [*line, "--plan", "none.plan.json"]),
     "nobody to confirm": (2, lambda line: [each for each in line if each != "--yes"]),
 }
 """Starts that make no call: the exit status, and what is typed instead of what is right."""
 
 
-def ended_otherwise(place, status, *typed, env=None, monkeypatch):
-    """Asserts that after a start that is refused the file has its end, and no rows of the run before."""
+@pytest.mark.parametrize(("status", "wrong"), REFUSED.values(), ids=REFUSED)
+def test_how_a_start_that_is_refused_has_ended(place, status, wrong):
+    """Whatever keeps a start from calling, the file has its exit status and time, and no rows of another run."""
+    place.run().ended(0)
     good = place.samples()
-    monkeypatch.setattr(metrics, "STARTED", datetime.now().astimezone())  # this process has started before
-    here(*typed, env=env, cwd=place.list.parent).ended(status)
+    tonight = [place.list.with_name("tonight.csv") if each == place.results else each for each in place.command()]
+    here(*wrong(tonight), cwd=place.list.parent).ended(status)
     bad = place.samples()
 
     assert (bad["bulkcert_last_exit_status"], bad["bulkcert_run_active"]) == (status, 0)
@@ -133,49 +129,6 @@ def ended_otherwise(place, status, *typed, env=None, monkeypatch):
     assert own(good, "bulkcert_last_rows") == {"succeeded": 60}
     assert not own(bad, "bulkcert_last_rows")
     assert stat.S_IMODE(place.file.stat().st_mode) == 0o644
-
-
-@pytest.mark.parametrize(("status", "wrong"), REFUSED.values(), ids=REFUSED)
-def test_how_a_start_that_is_refused_has_ended(place, monkeypatch, status, wrong):
-    """Whatever keeps a start from calling, the file has its exit status and time, and no rows of another run."""
-    place.run().ended(0)
-    tonight = [place.list.with_name("tonight.csv") if each == place.results else each for each in place.command()]
-    ended_otherwise(place, status, *wrong(tonight), monkeypatch=monkeypatch)
-
-
-def test_where_a_start_that_is_not_understood_has_its_metrics(place, monkeypatch):
-    """The file may be set in the environment, or stand in a job file that has a mistake in it."""
-    job = place.list.with_name("job.toml")
-    monkeypatch.setitem(LABELS, "job_name", "job")
-    job.write_text(f'metrics-file = "{place.file}"\n')
-    line = [*place.command()[:-2], "--job", job]
-    here(*line).ended(0)
-    before = place.file.read_bytes()
-    ended_otherwise(
-        place, 2, *line, "--rat", "1", env={"BULKCERT_METRICS_FILE": str(place.file)}, monkeypatch=monkeypatch
-    )
-    place.file.write_bytes(before)
-    job.write_text(f'metrics-file = "{place.file}"\nmax-error = 3\n')
-    ended_otherwise(place, 2, *line, monkeypatch=monkeypatch)
-
-
-def test_what_a_start_that_is_refused_leaves_alone(place, monkeypatch):
-    """A file that is none of metrics, or of a session that runs, or is not there; and a dry run leaves any alone."""
-    line = [*place.command(), "--no-such-option"]
-    monkeypatch.setattr(metrics, "STARTED", datetime.now().astimezone())
-    here(*line).ended(2)
-    assert not place.file.exists()
-    for content in (
-        "DeviceSn,CaSn\n",
-        'bulkcert_run_active{a="b"} 1.0\nbulkcert_last_end_timestamp_seconds{a="b"} 1\n',
-    ):
-        place.file.write_text(content)
-        here(*line).ended(2)
-        assert place.file.read_text() == content
-    content = content.replace("run_active", "build_info")
-    place.file.write_text(content)
-    here(*line, env={"BULKCERT_DRY_RUN": "true"}).ended(2)
-    assert place.file.read_text() == content
 
 
 def test_rows_are_those_of_the_store(place):

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from itertools import accumulate
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Self
 
 import anyio
@@ -21,7 +20,6 @@ from prometheus_client.parser import text_string_to_metric_families
 from bulkcert import __version__
 from bulkcert.engine.figures import LATENCY_BOUNDS_S, Stats, Take
 from bulkcert.errors import BulkcertError, ExitStatus, status_by
-from bulkcert.job_file import STARTED
 from bulkcert.log import bound
 from bulkcert.output.files import read_regular, write_whole
 from bulkcert.runs.job import ResolvedJob
@@ -235,30 +233,3 @@ _LAST_HELP = {
     "success_timestamp_seconds": "When a run last ended with exit status 0.",
     "rows": "Rows of its run by outcome, as its store has them; none where it has no run.",
 }
-
-
-def record_refused(path: Path, exit_status: int) -> None:
-    """Writes how this start has ended where a run has left metrics, and takes their rows out: they are of that run.
-
-    Its options may be wrong, so that nobody knows its labels: those that stand in the file stay. Nothing is made where
-    there is no file, and nothing changed while a session writes it, or where it has the end of this start. A file that
-    cannot be written is left: the error that ended the start is what people have to see.
-
-    Args:
-        path: The metrics file of the run that was to be.
-        exit_status: What the command ends with.
-    """
-    began, now = STARTED.timestamp(), time.time()
-    new = {"exit_status": exit_status, "end_timestamp_seconds": now, "duration_seconds": now - began}
-    with suppress(OSError, ValueError):
-        families = [*text_string_to_metric_families(read_regular(path).decode())]
-        values = {sample.name: sample.value for family in families for sample in family.samples}
-        if values.get(ACTIVE) or not 0 < values.get(LAST + "end_timestamp_seconds", 0) < began:
-            return
-        for family in families:
-            value = new.get(family.name.removeprefix(LAST))
-            if value is not None:
-                family.samples = [sample._replace(value=value) for sample in family.samples]
-            elif family.name == LAST + "rows":
-                family.samples = []
-        write_whole(path, generate_latest(SimpleNamespace(collect=lambda: families)), mode=READABLE)
