@@ -15,16 +15,17 @@ from bulkcert.input.check import (
     NO_REGION,
     PROTECTED_CA,
     PROTECTED_DEVICE,
+    ROUNDED,
     WRONG_INSTANCE,
     WRONG_REGION,
     Check,
     InvalidRow,
     SerialProblem,
-    all_rounded,
     faults,
     problems,
 )
 from bulkcert.input.columns import InstanceSource
+from bulkcert.input.pinned import PinnedList
 from bulkcert.input.protect import Protection
 from bulkcert.input.records import Part
 from bulkcert.service.actions import JOINT, of_ca_key
@@ -127,12 +128,12 @@ class Findings:
         self._count(cas)
         self._rows += part.frame.height
 
-    def check(self, sha256: str, pinned: pl.LazyFrame) -> Check:
-        """Returns the findings, now that all rows are in: the serials are given once more.
+    def check(self, sha256: str, pinned: PinnedList) -> Check:
+        """Returns the findings, now that all rows are in; what is protected is looked for among them once more.
 
         Raises:
             BulkcertError: INPUT_INVALID: a spreadsheet has rounded the serials, or devices are to be protected from
-                an action on CAs, and nothing says under which CA they are.
+                an action on CAs, and nothing says under which CA they are; INPUT_UNREADABLE: the pinned list.
         """
         for suspect in self._suspects.values():
             if suspect:
@@ -147,7 +148,11 @@ class Findings:
             self._digest.update(self._instance_digest.digest())
         else:
             cas = {of_ca_key(ca)[0]: rows for ca, rows in cas.items()}
-        protected_cas = protection.protected_cas() if protection else ()
+        protected_cas, unplaced, mistaken = set[str](), 0, tuple[str, ...]()
+        if protection:
+            protected_cas, unplaced = protection.protected_cas(), protection.unplaced()
+            with pinned.reading():
+                mistaken = protection.mistaken(pinned.keys, protected["row"])
         return Check(
             columns=self._columns,
             rows=self._rows,
@@ -163,8 +168,8 @@ class Findings:
             protected_by=self._protected_by,
             protection=f"{self._protected_by}: {protection.describe(protected.height)}" if protection else "",
             protected_cas=frozenset(ca for ca in cas if of_ca_key(ca)[0] in protected_cas),
-            unplaced=protection.unplaced() if protection else 0,
-            mistaken=protection.mistaken(pinned, protected["row"]) if protection else (),
+            unplaced=unplaced,
+            mistaken=mistaken,
             instances=self._regions,
             instance_columns=self.instance_columns,
         )
@@ -214,7 +219,7 @@ class Findings:
             raise _changed(place, "this one is a number as spreadsheets write it", f"{_EXPORT_AS_TEXT}.")
         if serials.name not in self._suspects or not (nonblank := found != SerialProblem.BLANK).any():
             return
-        if not all_rounded(serials.filter(nonblank)):
+        if not serials.filter(nonblank).str.contains(ROUNDED).all():
             del self._suspects[serials.name]
         elif not self._suspects[serials.name]:
             self._suspects[serials.name] = _place(part, serials, nonblank.arg_max() or 0)

@@ -127,8 +127,7 @@ class _Loading:
         self.pinning.finish()
         device = self.keys[0] if self.by_device else None
         pinned = PinnedList(path, self.rows, (*self.types,), device, self.keys[-1])
-        with pinned.reading():
-            check = self.findings.check(sha256, pinned.keys)
+        check = self.findings.check(sha256, pinned)
         if check.several_instances:
             pinned = msgspec.structs.replace(pinned, instance_column=check.instance_columns[0])
         return pinned, check
