@@ -57,6 +57,7 @@ class Findings:
     Attributes:
         instance_columns: The columns of instances and regions, and
         by_row: those of them that rows go by; see ``find_instances``.
+        rows: Rows so far.
     """
 
     instance_columns: tuple[str | None, str | None]
@@ -78,7 +79,7 @@ class Findings:
         self._protection = protection
         self._protected_by = printable(protection.path.name) if protection else ""
         self._digest = hashlib.sha256()
-        self._rows = 0
+        self.rows = 0
         self._left_out, self._hashes = [_NO_FAULTS], [_NO_KEYS]
         self._first_invalid: list[InvalidRow] = []
         self._first_protected: list[InvalidRow] = []
@@ -105,7 +106,7 @@ class Findings:
             fault = fault * FAULTS + found
         if any(self.instance_columns):
             fault = self._placed(named, part, fault)
-        rows = pl.int_range(self._rows + 1, self._rows + keys.height + 1, dtype=pl.UInt32, eager=True).alias("row")
+        rows = pl.int_range(self.rows + 1, self.rows + keys.height + 1, dtype=pl.UInt32, eager=True).alias("row")
         valid = fault == SerialProblem.NONE
         joined = _digested(keys, self._digest)
         if self._protection:
@@ -126,7 +127,7 @@ class Findings:
         # a memory error.
         self._hashes.append(pl.DataFrame({"row": rows, "one": joined.hash(seed=1), "two": joined.hash(seed=2)}))
         self._count(cas)
-        self._rows += part.frame.height
+        self.rows += part.frame.height
 
     def check(self, sha256: str, pinned: PinnedList) -> Check:
         """Returns the findings, now that all rows are in; what is protected is looked for among them once more.
@@ -155,7 +156,7 @@ class Findings:
                 mistaken = protection.mistaken(pinned.keys, protected["row"])
         return Check(
             columns=self._columns,
-            rows=self._rows,
+            rows=self.rows,
             sha256=sha256,
             keys_sha256=self._digest.hexdigest(),
             invalid=left_out.height - protected.height,
@@ -229,7 +230,7 @@ class Findings:
         self._left_out.append(found)
         for first, kind in ((self._first_invalid, ~_IS_PROTECTED), (self._first_protected, _IS_PROTECTED)):
             for row, code in found.filter(kind).head(INVALID_SHOWN - len(first)).iter_rows():
-                index = row - self._rows - 1
+                index = row - self.rows - 1
                 column, reason = problems(code, self._columns, self.instance_columns, self._protected_by)[0]
                 place = f"{part.file}:{part.line(index) or part.row + index}"
                 first.append(InvalidRow(place, column, printable(keys[column][index] or ""), reason))
