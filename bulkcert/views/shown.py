@@ -149,18 +149,9 @@ def shown(status: RunStatus) -> Shown:
 
 
 def _start(session: Session) -> Start:
-    return Start(
-        session.kind,
-        session.pid,
-        session.host,
-        session.user,
-        utc_of(session.started_at),
-        seen_at(session),
-        None if session.ended_at is None else utc_of(session.ended_at),
-        session.exit_status,
-        session.stopped,
-        session.change,
-    )
+    own = {name: getattr(session, name) for name in ("kind", "pid", "host", "user", "exit_status", "stopped", "change")}
+    ended = None if session.ended_at is None else utc_of(session.ended_at)
+    return Start(**own, started=utc_of(session.started_at), last_seen=seen_at(session), ended=ended)
 
 
 def _asking(control: Control) -> Asking:

@@ -47,16 +47,12 @@ def figures_of(session: Session | None) -> Stats | None:
         return None
 
 
-def is_rehearsal(status: RunStatus) -> bool:
-    """Returns whether a run is one against an emulator."""
-    return status.asked is not None and status.asked.rehearsal
-
-
 def rows_of(status: RunStatus) -> Iterator[tuple[str, str | Text]]:
     """Yields names and values that show the status of a run, for people."""
-    yield from rehearsal_line(rehearsal=is_rehearsal(status))
+    asked = status.asked
+    yield from rehearsal_line(rehearsal=asked is not None and asked.rehearsal)
     yield "state", _state(status)
-    if (asked := status.asked) is not None:
+    if asked is not None:
         yield "action", f"{asked.action} on {asked.on} at {asked.at}"
         yield "input", ", ".join(asked.inputs)
         yield from _counts(status, asked.rows)
@@ -82,7 +78,7 @@ def steps_of(status: RunStatus) -> tuple[Step, ...]:
 def line_of(status: RunStatus) -> str:
     """Returns the status of a run whose session is running, on one line."""
     newest, stats = status.session, figures_of(status.session)
-    rehearsal = f"{REHEARSAL} " * is_rehearsal(status)
+    rehearsal = f"{REHEARSAL} " if status.asked and status.asked.rehearsal else ""
     if newest is None or stats is None or not is_running(status):
         return f"{rehearsal}{_state(status)}"
     silent = f"; no sign of life for {duration(silent_s(newest))}" if status.state is State.STALLED else ""
@@ -183,10 +179,8 @@ def _calls(status: RunStatus) -> Iterator[tuple[str, str]]:
         for number, lane in enumerate(stats.lanes):
             yield "" if number else "lanes", _lane(lane)
         if stats.handed_over:
-            yield (
-                "",
-                f"{counted(stats.handed_over, 'call')} of lanes that fell silent given to others: may be made twice",
-            )
+            calls = counted(stats.handed_over, "call")
+            yield "", f"{calls} of lanes that fell silent given to others: may be made twice"
         yield "waiting", stats.waiting_for
         left = "" if stats.left_s is None else f", about {duration(stats.left_s)} left"
         yield "time", f"{duration(stats.elapsed_s)} so far{left}"
