@@ -23,9 +23,6 @@ MOST_MESSAGE = 160
 CONTROLS_SHOWN = 3
 """What was asked of a session from another terminal: so much of it is shown, the newest last."""
 
-ERRORS_SHOWN = 5
-"""Codes whose newest error is shown."""
-
 
 def acting(status: RunStatus) -> Session | None:
     """Returns the session that a status is about: the newest, or the one that was interrupted."""
@@ -61,7 +58,8 @@ def rows_of(status: RunStatus) -> Iterator[tuple[str, str | Text]]:
             at = _clock(datetime.fromisoformat(read.finished))
             yield label_of(read), Text(f"{at}: {read_words(read)}", style="red" if read.exit_status else "")
         if status.state in (State.INTERRUPTED, State.STALLED, State.RUNNING):
-            yield from _errors(newest_errors(status.sessions))
+            stats = figures_of(acting(status))
+            yield from _errors(stats.errors if stats else [])
         yield from _controls(status)
         if status.doing is not None:
             yield from change_rows(status.doing.change)
@@ -213,17 +211,6 @@ def _calls_in_all(sessions: Sequence[Session]) -> str:
         pace = f" at {pace}"
     trouble = faults(sum(stats.retries for stats in figures), sum(stats.throttles for stats in figures))
     return f"{least}{sum(stats.calls for stats in figures):,}{pace}; {trouble}"
-
-
-def newest_errors(sessions: Sequence[Session]) -> list[LastError]:
-    """Returns the newest error of each code, the latest first."""
-    newest: dict[str, LastError] = {}
-    for each in sessions:
-        for error in ((stats := figures_of(each)) and stats.errors) or ():
-            known = newest.get(error.code)
-            if known is None or error.at > known.at:
-                newest[error.code] = error
-    return sorted(newest.values(), key=lambda error: error.at, reverse=True)[:ERRORS_SHOWN]
 
 
 def _errors(errors: list[LastError]) -> Iterator[tuple[str, Text]]:
