@@ -7,8 +7,7 @@ import httpx
 import pytest
 from program import PATIENCE_S
 
-from bulkcert.service.actions import ACTIONS, OPERATIONS
-from bulkcert.service.certificates import Status
+from bulkcert.service.actions import ACTIONS, OPERATIONS, Status
 from bulkcert.service.client import Client
 from bulkcert.service.codes import Verdict
 from bulkcert.service.credentials import FixedCredentials

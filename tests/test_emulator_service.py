@@ -97,12 +97,12 @@ async def test_first_connection_registers():
     async with InProcess() as call:
 
         def connect(ca, device):
-            return call.registry.connect(INSTANCE, ca, device)
+            return call.registry.connect(INSTANCE, ca, device, "pump 7")
 
         assert await call.code("InactivateDeviceCertificate", CaSn=CA, DeviceSn="new") == "FindDeviceBySnError"
         assert [connect(CA, "new"), connect(CA, "new")] == [True, False]
         shown = await call.ok("GetDeviceCertificate", CaSn=CA, DeviceSn="new")
-        assert (shown["Status"], shown["DeviceName"]) == ("1", "device-new")
+        assert (shown["Status"], shown["DeviceName"]) == ("1", "pump 7")
 
         await call.inactivate("new")
         assert not connect(CA, "new")

@@ -14,8 +14,7 @@ from typing import get_args
 import msgspec
 from stored import ASKED, CALLER, killed
 
-from bulkcert.service.actions import ACTIONS
-from bulkcert.service.certificates import Status
+from bulkcert.service.actions import ACTIONS, Status
 from bulkcert.store import queries, read_states
 from bulkcert.store.database import reading
 from bulkcert.store.evidence import confirm_mirrors, confirm_whole, proved

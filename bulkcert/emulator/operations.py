@@ -10,8 +10,7 @@ from bulkcert.emulator.messages import Refusal
 from bulkcert.emulator.registry import CAS, DEVICES, KINDS, CertificateKind, Registry
 from bulkcert.emulator.settings import ListTotal
 from bulkcert.emulator.verify import AccessKey
-from bulkcert.service.actions import INSTANCE_ACCESS, Operation
-from bulkcert.service.certificates import PAGE_SIZE
+from bulkcert.service.actions import INSTANCE_ACCESS, PAGE_SIZE, Operation
 
 SERIAL_BYTES = 128
 """Most bytes of a serial (section 10)."""

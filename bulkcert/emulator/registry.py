@@ -221,7 +221,7 @@ class Registry:
         self._forget_lists()
         return deleted
 
-    def connect(self, instance: str, ca_sn: str, device_sn: str) -> bool:
+    def connect(self, instance: str, ca_sn: str, device_sn: str, device_name: str | None = None) -> bool:
         """A device connects with its certificate: an unknown one under an active CA is registered, active.
 
         Returns:
@@ -230,7 +230,7 @@ class Registry:
         ca = self.certificate(instance, ca_sn)
         if ca is None or ca["Status"] != "1":
             return False
-        device = (instance, ca_sn, device_sn, f"device-{device_sn}", *_validity(device_sn))
+        device = (instance, ca_sn, device_sn, device_name or f"device-{device_sn}", *_validity(device_sn))
         self._forget_lists()
         return self._db.execute("INSERT OR IGNORE INTO devices VALUES (?, ?, ?, ?, ?, ?, '1')", device).rowcount > 0
 

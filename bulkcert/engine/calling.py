@@ -25,8 +25,7 @@ from bulkcert.engine.failures import Stop
 from bulkcert.engine.lanes import CallResult, Lane, Lanes
 from bulkcert.engine.target import Limit
 from bulkcert.errors import BulkcertError, ExitStatus
-from bulkcert.service.actions import Action
-from bulkcert.service.certificates import Status
+from bulkcert.service.actions import Action, Status
 from bulkcert.service.codes import Verdict
 from bulkcert.store.database import reason_of
 from bulkcert.store.outcome import ERRORS, OUTCOME_OF, Outcome, Record, Row

@@ -8,7 +8,8 @@ from collections.abc import Collection, Iterable, Sequence
 import polars as pl
 
 from bulkcert.input import DEVICE_SN, ROW, ca_keys
-from bulkcert.service.certificates import Certificate, Status, ca_key, of_ca_key
+from bulkcert.service.actions import Status, ca_key, of_ca_key
+from bulkcert.service.classification import Certificate
 
 STATUSES: tuple[Status | None, ...] = (None, *Status)
 """Statuses by the number of each in memory; 0 is not seen."""

@@ -8,8 +8,7 @@ import httpx
 import msgspec
 
 from bulkcert.engine.pacer import bucket_rate, lane_cap
-from bulkcert.service.actions import Action
-from bulkcert.service.certificates import of_ca_key
+from bulkcert.service.actions import Action, of_ca_key
 from bulkcert.service.credentials import CredentialProvider
 from bulkcert.store.outcome import Row
 from bulkcert.words import endpoints_in_words, instances_in_words

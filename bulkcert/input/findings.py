@@ -27,7 +27,7 @@ from bulkcert.input.check import (
 from bulkcert.input.columns import InstanceSource
 from bulkcert.input.protect import Protection
 from bulkcert.input.records import Part
-from bulkcert.service.certificates import JOINT, of_ca_key
+from bulkcert.service.actions import JOINT, of_ca_key
 from bulkcert.service.regions import INSTANCE_ID, REGIONS
 from bulkcert.words import printable
 

@@ -15,7 +15,7 @@ from polars.io.plugins import register_io_source
 
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input.files import unreadable
-from bulkcert.service.certificates import JOINT
+from bulkcert.service.actions import JOINT
 
 OWN_PREFIX = "__bulkcert_"
 """What the names of our own columns begin with; an input that has such a column is refused."""

@@ -7,8 +7,7 @@ from pathlib import Path
 import msgspec
 
 from bulkcert.errors import ExitStatus
-from bulkcert.service.actions import ACTIONS, INSTANCE_ACCESS, Action
-from bulkcert.service.certificates import Status
+from bulkcert.service.actions import ACTIONS, INSTANCE_ACCESS, Action, Status
 from bulkcert.service.codes import NO_DATA, WRONG_ECHO, Verdict, rule_for
 from bulkcert.store.outcome import NEVER_READ, Outcome
 from bulkcert.store.paths import RunFiles

@@ -13,7 +13,7 @@ from bulkcert.output.advice import Advice
 from bulkcert.output.evidence import Ask
 from bulkcert.output.formats import guarded
 from bulkcert.output.results import WHAT_TO_DO, chosen, write_rows
-from bulkcert.service.certificates import of_ca_key
+from bulkcert.service.actions import of_ca_key
 from bulkcert.store import queries
 from bulkcert.store.outcome import Outcome, deviation
 from bulkcert.store.paths import RunFiles

@@ -32,8 +32,7 @@ from bulkcert.report.findings import RowKind, findings_of, kinds_of
 from bulkcert.report.timing import containment_of, exposure_of, stretches_of
 from bulkcert.report.verdict import verdict_on
 from bulkcert.runs.opened import pinned_of
-from bulkcert.service.actions import ACTIONS, Action
-from bulkcert.service.certificates import of_ca_key
+from bulkcert.service.actions import ACTIONS, Action, of_ca_key
 from bulkcert.store import lock, queries
 from bulkcert.store.database import reading
 from bulkcert.store.outcome import DESIRED, Outcome

@@ -22,7 +22,7 @@ from bulkcert.output.formats import FORMATS, FormulaRows, guarded, suffix_of
 from bulkcert.output.results import sink
 from bulkcert.runs.command_options import InventoryOptions
 from bulkcert.service.actions import OPERATIONS
-from bulkcert.service.certificates import Certificate, Page
+from bulkcert.service.classification import Certificate, Page
 
 FRAME_ROWS = 20_000
 """Certificates that are handed to the file at a time."""

@@ -26,8 +26,7 @@ from bulkcert.runs.job import check_required, confirm_required
 from bulkcert.runs.opened import OpenRun
 from bulkcert.runs.session import session, summarize
 from bulkcert.runs.target import refuse
-from bulkcert.service.actions import Action
-from bulkcert.service.certificates import Status
+from bulkcert.service.actions import Action, Status
 from bulkcert.store import queries, read_states
 from bulkcert.store.outcome import NEVER_CALLED, NEVER_READ, Outcome
 from bulkcert.store.sessions import Verification

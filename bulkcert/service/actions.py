@@ -1,10 +1,10 @@
 """What the service offers and what is asked of it: the thirteen operations and the five actions, one table each."""
 
+from enum import StrEnum
 from typing import Literal
 
 import msgspec
 
-from bulkcert.service.certificates import Status
 from bulkcert.words import later
 
 VERSION = "2020-04-20"
@@ -69,6 +69,35 @@ OPERATIONS: dict[str, Operation] = {
         Operation("DeleteDeviceCertificate", "POST", _DEVICE, "DeviceSn", "mq:DeleteDeviceCertificate"),
     )
 }
+
+JOINT = "\x1f"
+"""Joins the parts of a key; no valid serial has a control character, so that it is unambiguous."""
+
+PAGE_SIZE = 100
+"""Certificates that one page holds at most (reference, section 1.2)."""
+
+
+def ca_key(ca_sn: str, instance: str) -> str:
+    """Returns the key of a CA: its serial, and behind it its instance where a list names several."""
+    return f"{ca_sn}{JOINT}{instance}" if instance else ca_sn
+
+
+def of_ca_key(key: str) -> tuple[str, str]:
+    """Returns the serial of a CA, and its instance; an empty text where a list has but one."""
+    ca_sn, _, instance = key.partition(JOINT)
+    return ca_sn, instance
+
+
+class Status(StrEnum):
+    """State of a certificate as it was read."""
+
+    ACTIVE = "active"
+    INACTIVE = "inactive"
+    NOT_REGISTERED = "not_registered"
+    """The service knows no such certificate."""
+    UNRECOGNIZED = "unrecognized"
+    """The service gave a status that the reference does not list."""
+
 
 ActionName = Literal["inactivate-device", "activate-device", "inactivate-ca", "activate-ca", "delete-ca"]
 

@@ -8,8 +8,7 @@ from email.utils import parsedate_to_datetime
 import httpx
 import msgspec
 
-from bulkcert.service.actions import Operation
-from bulkcert.service.certificates import MOST_DIGITS, Certificate, Page, Status, decode_page
+from bulkcert.service.actions import Operation, Status
 from bulkcert.service.codes import (
     CERTIFICATE_REFUSED,
     CLOCK_REFUSED,
@@ -20,6 +19,9 @@ from bulkcert.service.codes import (
     verdict_without_code,
 )
 from bulkcert.service.transport import NotSent
+
+MOST_DIGITS = 9
+"""Digits of a number that is read at all."""
 
 MOST_RETRY_AFTER_S = 60.0
 """Longest wait that an answer can ask for: a header of rubbish must not hold a run for a day."""
@@ -39,6 +41,64 @@ class Reply(msgspec.Struct, frozen=True):
     other_message: str | None = msgspec.field(name="message", default=None)
     device_sn: str | None = msgspec.field(name="DeviceSn", default=None)
     sn: str | None = msgspec.field(name="Sn", default=None)
+
+
+_STATUS_OF = {"0": Status.INACTIVE, "1": Status.ACTIVE}
+
+
+class Certificate(msgspec.Struct, frozen=True):
+    """A device certificate, or where ``device_sn`` is empty a CA certificate; PEM texts are ignored.
+
+    Attributes:
+        device_sn: Serial of the device certificate.
+        ca_sn: Serial of the CA that issued it.
+        sn: Serial of a CA certificate.
+        device_name: Name of the device certificate.
+        ca_name: Name of the CA certificate.
+        valid_begin: Unix time in milliseconds, as text.
+        valid_end: Unix time in milliseconds, as text.
+        raw_status: ``"0"`` inactive, ``"1"`` active.
+    """
+
+    device_sn: str = msgspec.field(name="DeviceSn", default="")
+    ca_sn: str = msgspec.field(name="CaSn", default="")
+    sn: str = msgspec.field(name="Sn", default="")
+    device_name: str | None = msgspec.field(name="DeviceName", default=None)
+    ca_name: str | None = msgspec.field(name="CaName", default=None)
+    valid_begin: str | int | None = msgspec.field(name="ValidBegin", default=None)
+    valid_end: str | int | None = msgspec.field(name="ValidEnd", default=None)
+    raw_status: str | int | None = msgspec.field(name="Status", default=None)
+
+    @property
+    def status(self) -> Status:
+        """Its state."""
+        return _STATUS_OF.get(str(self.raw_status), Status.UNRECOGNIZED)
+
+
+class Page(msgspec.Struct, frozen=True):
+    """One page of a listing, or the one certificate that was asked for.
+
+    Attributes:
+        certificates: What it holds, in the service's order.
+        total: What the service says of the whole; not to be trusted (reference, section 1.2).
+    """
+
+    certificates: list[Certificate]
+    total: int = 0
+
+
+class _Listed(msgspec.Struct, frozen=True):
+    total: int | str | None = msgspec.field(name="Total", default=None)
+    cas: list[Certificate] | None = msgspec.field(name="CaCertificateVOS", default=None)
+    devices: list[Certificate] | None = msgspec.field(name="DeviceCertificateVOS", default=None)
+
+
+class _ListReply(msgspec.Struct, frozen=True):
+    data: _Listed = msgspec.field(name="Data")
+
+
+class _GetReply(msgspec.Struct, frozen=True):
+    data: Certificate = msgspec.field(name="Data")
 
 
 class Classification(msgspec.Struct, frozen=True, array_like=True):
@@ -133,7 +193,7 @@ def _classify_read(
     """
     status, is_list = response.status_code, "PageNo" in operation.parameters
     try:
-        page = decode_page(response.content, is_list=is_list)
+        page = _page(response.content, is_list=is_list)
     except _UNREADABLE:
         message = f"HTTP {status} without the {operation.result} that was asked for"
         return Classification(Verdict.RETRY, NO_DATA, message, status, request_id)
@@ -141,6 +201,19 @@ def _classify_read(
         message = f"HTTP {status} for {found.device_sn or found.sn!r}"
         return Classification(Verdict.RETRY, WRONG_ECHO, message, status, request_id)
     return Classification(Verdict.DONE, "", "", status, request_id, page=page)
+
+
+def _page(content: bytes, *, is_list: bool) -> Page:
+    """Returns what the success body of a reading operation holds; an absent array is an empty page.
+
+    One without ``Data``, or not of this shape, is unreadable.
+    """
+    if not is_list:
+        return Page([_decode_get(content).data])
+    data = _decode_list(content).data
+    total = str(data.total)
+    is_number = total.isascii() and total.isdigit() and len(total) <= MOST_DIGITS
+    return Page(data.cas or data.devices or [], int(total) if is_number else 0)
 
 
 def _is_asked_for(found: Certificate, parameters: Mapping[str, str]) -> bool:
@@ -151,6 +224,8 @@ def _is_asked_for(found: Certificate, parameters: Mapping[str, str]) -> bool:
 
 
 _decode = msgspec.json.Decoder(Reply).decode
+_decode_list = msgspec.json.Decoder(_ListReply).decode
+_decode_get = msgspec.json.Decoder(_GetReply).decode
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What decoding raises for a body that is not the service's JSON."""
 

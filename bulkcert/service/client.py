@@ -17,8 +17,7 @@ import httpx
 import msgspec
 
 from bulkcert.service.actions import VERSION, Operation
-from bulkcert.service.certificates import Page
-from bulkcert.service.classification import Classification, classify, classify_failure, with_clock
+from bulkcert.service.classification import Classification, Page, classify, classify_failure, with_clock
 from bulkcert.service.codes import CLOCK_REFUSED, Verdict
 from bulkcert.service.credentials import CredentialProvider
 from bulkcert.service.signing import Credentials, Signing, canonical_query, signing

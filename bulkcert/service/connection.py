@@ -88,9 +88,9 @@ class Sockets:
 class SocketTransport:
     """A connected socket that does not block; the kernel is handed at once what it takes."""
 
-    def __init__(self, raw: socket.socket, sockets: Sockets, connection: "Connection") -> None:
+    def __init__(self, raw: socket.socket, sockets: Sockets, protocol: asyncio.Protocol) -> None:
         self._loop = asyncio.get_running_loop()
-        self._raw, self._sockets, self._connection = raw, sockets, connection
+        self._raw, self._sockets, self._protocol = raw, sockets, protocol
         self.is_closed = False
         self._unsent = b""
         sockets.add(self, raw)
@@ -108,9 +108,9 @@ class SocketTransport:
             return
         if length:
             # Whoever keeps a part of it copies it.
-            self._connection.data_received(cast(bytes, buffer[:length]))
+            self._protocol.data_received(cast(bytes, buffer[:length]))
         else:
-            self._connection.eof_received()
+            self._protocol.eof_received()
             self.close()
 
     def write(self, text: bytes) -> None:
@@ -145,10 +145,10 @@ class SocketTransport:
             self._loop.remove_writer(self._raw)
         self._sockets.remove(self._raw)
         self._raw.close()
-        self._loop.call_soon(self._connection.connection_lost, error)
+        self._loop.call_soon(self._protocol.connection_lost, error)
 
 
-class Connection:
+class Connection(asyncio.Protocol):
     """One connection, on a connected socket."""
 
     def __init__(self, raw: socket.socket, sockets: Sockets) -> None:

@@ -42,7 +42,7 @@ _TALLY = "SELECT outcomes, claims, marks, sessions, controls FROM tally"
 """What they have to come to."""
 
 Serials = tuple[str, str]
-"""Serial of the device, empty in actions on CAs, and key of the CA (``service.certificates.ca_key``)."""
+"""Serial of the device, empty in actions on CAs, and key of the CA (``service.actions.ca_key``)."""
 
 
 def digest_of(serials: Serials, call: Sequence[object]) -> bytes:

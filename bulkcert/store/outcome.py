@@ -5,7 +5,7 @@ from typing import Literal
 
 import msgspec
 
-from bulkcert.service.certificates import ca_key
+from bulkcert.service.actions import ca_key
 from bulkcert.service.codes import Verdict
 
 
@@ -123,7 +123,7 @@ class Record(msgspec.Struct, frozen=True, array_like=True, gc=False):
         finished_at: When its answer was complete, or given up, Unix time in milliseconds.
         latency_ms: Time from sending the last attempt to its answer, in milliseconds.
         device_sn: Serial of the device certificate; empty for CA actions.
-        ca: Key of its CA (``service.certificates.ca_key``).
+        ca: Key of its CA (``service.actions.ca_key``).
         again: Whether the next session takes the row up again: this one stopped before its outcome was final.
         changed: Whether a call may have changed the certificate.
     """

@@ -12,8 +12,7 @@ from bulkcert.runs.options import ServiceOptions
 from bulkcert.runs.run import Run
 from bulkcert.runs.target import BLOCKED, THROTTLED, above_documented
 from bulkcert.runs.undo import Undo
-from bulkcert.service.actions import Action
-from bulkcert.service.certificates import of_ca_key
+from bulkcert.service.actions import Action, of_ca_key
 from bulkcert.service.regions import ADDRESS_LIMIT
 from bulkcert.store.sessions import ChangeRecord
 from bulkcert.telemetry.notify import waiting

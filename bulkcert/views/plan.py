@@ -17,8 +17,7 @@ from bulkcert.runs.job import wrong_size
 from bulkcert.runs.plan import Inquiry
 from bulkcert.runs.planned import Made, kept_options
 from bulkcert.runs.policy import operations, ram_actions
-from bulkcert.service.actions import Action
-from bulkcert.service.certificates import Status, of_ca_key
+from bulkcert.service.actions import Action, Status, of_ca_key
 from bulkcert.service.signing import Credentials
 from bulkcert.store.lock import this_user
 from bulkcert.views.layout import named_lanes

@@ -39,8 +39,8 @@ def figures_of(session: Session | None) -> Stats | None:
     if session is None or session.figures is None:
         return None
     try:
-        return msgspec.json.decode(session.figures, type=Stats)
-    except msgspec.DecodeError:
+        return msgspec.convert(session.figures, Stats)
+    except msgspec.ValidationError:
         return None
 
 
