@@ -68,10 +68,7 @@ def two_lanes_beside_one_process(directory):
     with running(*seed) as service:
         alone, alone_s = run(service.url, directory, "alone.csv", *own)
     url = f"tls://127.0.0.1:{free_port()}"
-    with (
-        running(*seed) as service,
-        lane_processes(url, "keys", ("127.0.0.2", "127.0.0.3"), directory) as lanes,
-    ):
+    with running(*seed) as service, lane_processes(url, "keys", ("127.0.0.2", "127.0.0.3"), directory) as lanes:
         cluster = ("--cluster", url, "--keys", "keys", "--lanes", "2", "--source-address", "127.0.0.4")
         together, together_s = run(service.url, directory, "together.csv", *cluster)
         memory = max(map(megabytes, lanes))

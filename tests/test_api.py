@@ -13,17 +13,7 @@ from typing import get_type_hints
 import anyio
 import polars as pl
 import pytest
-from program import (
-    INSTANCE,
-    KEY_ID,
-    SECRET,
-    environment,
-    here,
-    outcomes,
-    read_results,
-    wait_for,
-    write_devices,
-)
+from program import INSTANCE, KEY_ID, SECRET, environment, here, outcomes, read_results, wait_for, write_devices
 from program import bulkcert as command
 
 import bulkcert

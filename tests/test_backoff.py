@@ -81,9 +81,7 @@ def test_a_watch_waits_until_its_time_is_over():
     assert wrong.verdict(1.0) == "the service never answered"
 
 
-@given(
-    steps=st.lists(st.tuples(st.floats(0, 20), st.one_of(st.none(), st.floats(0, 30))), max_size=40),
-)
+@given(steps=st.lists(st.tuples(st.floats(0, 20), st.one_of(st.none(), st.floats(0, 30))), max_size=40))
 def test_slow_down_stays_in_bounds_and_recovers(steps):
     """The factor never leaves its bounds, only time raises it, and enough time restores the full rate."""
     slow_down, now = SlowDown(), 0.0

@@ -34,8 +34,6 @@ def test_completion(tmp_path):
 def test_completion_that_cannot_be_installed(tmp_path):
     """Where the home directory cannot be written, the error says so."""
     (tmp_path / "home").write_text("a file")
+    refused = bulkcert("--install-completion", env={"HOME": str(tmp_path / "home")}).ended(73)
 
-    assert (
-        "completion was not installed"
-        in bulkcert("--install-completion", env={"HOME": str(tmp_path / "home")}).ended(73).stderr
-    )
+    assert "completion was not installed" in refused.stderr

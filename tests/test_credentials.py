@@ -13,20 +13,11 @@ from program import NO_KEY, PATIENCE_S, environment
 
 def resolved(script, changes):
     """Runs a script with a provider; returns what it printed, and what stands on stderr."""
-    program = (
-        "import anyio, time\nfrom bulkcert.service.credentials import ChainCredentials\nfrom bulkcert.errors import *\n"
-    )
-    program += "async def main():\n    provider = ChainCredentials()\n" + textwrap.indent(
-        textwrap.dedent(script), "    "
-    )
-    child = subprocess.run(
-        [sys.executable, "-c", program + "\nanyio.run(main)"],
-        env=environment(changes),
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_S,
-        check=True,
-    )
+    program = "import anyio, time; from bulkcert.service.credentials import ChainCredentials\n"
+    program += "from bulkcert.errors import *\nasync def main():\n    provider = ChainCredentials()\n"
+    program += textwrap.indent(textwrap.dedent(script), "    ") + "\nanyio.run(main)"
+    how = {"env": environment(changes), "capture_output": True, "text": True, "timeout": PATIENCE_S}
+    child = subprocess.run([sys.executable, "-c", program], check=True, **how)
     return child.stdout.strip(), child.stderr
 
 
@@ -38,10 +29,8 @@ print(provider.current.access_key_id, provider.current.access_key_secret, provid
 
 def test_environment():
     """An access key in the environment is used, with the token if there is one; nothing is logged."""
-    assert resolved(PRINT, {"ALIBABA_CLOUD_SECURITY_TOKEN": "token"}) == (
-        "testAccessKeyId testAccessKeySecret token",
-        "",
-    )
+    said = resolved(PRINT, {"ALIBABA_CLOUD_SECURITY_TOKEN": "token"})
+    assert said == ("testAccessKeyId testAccessKeySecret token", "")
 
 
 def profile(home, **fields):

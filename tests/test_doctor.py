@@ -107,10 +107,7 @@ def test_the_clock(service, offset_s, status, result):
 
 @pytest.mark.parametrize(
     ("options", "check", "status"),
-    [
-        ({"instance": "post-cn-another"}, "instance", 78),
-        ({"endpoint": "http://127.0.0.1:9"}, "endpoint", 69),
-    ],
+    [({"instance": "post-cn-another"}, "instance", 78), ({"endpoint": "http://127.0.0.1:9"}, "endpoint", 69)],
 )
 def test_a_wrong_place(service, options, check, status):
     """An unknown instance and a service that is not there end as a run does."""

@@ -23,7 +23,7 @@ VECTORS = [
     if vector["signature_scheme"] == "ACS3-HMAC-SHA256"
 ]
 BEYOND_THE_GATEWAY = {
-    *("FindDeviceBySnError", "FindCaBySnError", "CertificateContentError", "ParameterFieldCheckFailed"),
+    *("FindDeviceBySnError", "FindCaBySnError", "CertificateContentError", "ParameterFieldCheckFailed")
 }
 CAPTURED = [vector for vector in VECTORS if vector["wire"]]
 

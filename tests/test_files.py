@@ -6,11 +6,13 @@ import secrets
 import stat
 import subprocess
 import tempfile
+from itertools import chain
 from pathlib import Path
 
 import pytest
-from program import INSTANCE, here, write_devices
+from program import here, write_devices
 
+from bulkcert.fleet import lane
 from bulkcert.output.files import cannot_write, read_regular, whole, write_whole
 from bulkcert.store.paths import RunFiles
 
@@ -124,23 +126,40 @@ def test_a_directory_that_is_none(tmp_path, place):
         pass
 
 
-def test_own_advice():
-    """Who knows better what to do says so."""
-    assert cannot_write("x", OSError(errno.ENOSPC, "full"), "Do this.").advice == "Do this."
+@pytest.mark.parametrize(
+    ("number", "advice"),
+    [
+        (errno.EROFS, "mounted read-only"),
+        (errno.EACCES, "You may not write there"),
+        (errno.ENOTDIR, "Create the directory"),
+        (errno.ENOSPC, "Make room"),
+    ],
+)
+def test_advice_by_the_system_error(tmp_path, number, advice):
+    """Each obstacle has its own advice, and nothing but a full disk needs room; who knows better says so."""
+    error = cannot_write(tmp_path / "x.csv", OSError(number, "why"))
+
+    assert advice in error.advice
+    assert ("Make room" in error.advice) == (number == errno.ENOSPC)
+    assert cannot_write("x", OSError(number, "why"), "Do this.").advice == "Do this."
 
 
 @pytest.mark.usefixtures("inside")
-@pytest.mark.parametrize("command", ["plan", "rehearse"])
+@pytest.mark.parametrize("command", ["plan", "rehearse", "lane"])
 def test_no_place_for_temporary_files(service, monkeypatch, command):
     """As in a container whose only file system is read-only: it is said, with what to do (73)."""
     write_devices("d.csv", 3)
+
+    async def reached(*_):
+        return ""
 
     def refused(**_):
         raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/tmp']")
 
     monkeypatch.setattr(tempfile, "TemporaryDirectory", refused)
-    where = ("--endpoint", service.url, "--instance", INSTANCE)
-    said = here(command, "inactivate-device", "d.csv", *where).ended(73).stderr
+    monkeypatch.setattr(lane, "reach", reached)
+    what = ("tcp://127.0.0.1:9",) if command == "lane" else ("inactivate-device", "d.csv", *service.looking[:4])
+    said = here(command, *what).ended(73).stderr
     assert "cannot write temporary files: no directory for them can be written\n  → Make room, or let TMPDIR" in said
 
 
@@ -148,14 +167,8 @@ def test_no_place_for_temporary_files(service, monkeypatch, command):
 
 ROOT = Path(__file__).parent.parent
 RUNS = [RunFiles(Path("jobs", name)) for name in ("x.results.csv", "x.rehearsal.parquet", "r.csv")]
-LEFT = [
-    *(str(run.results) for run in RUNS[:2]),
-    *(
-        str(path)
-        for run in RUNS
-        for path in (run.store, run.pinned("1"), run.summary, run.lock, run.report, run.failed)
-    ),
-]
+OF_EACH = [(run.store, run.pinned("1"), run.summary, run.lock, run.report, run.failed) for run in RUNS]
+LEFT = [str(path) for path in (RUNS[0].results, RUNS[1].results, *chain(*OF_EACH))]
 
 
 @pytest.mark.skipif(not (ROOT / ".git").exists(), reason="no working tree of git")

@@ -1,7 +1,6 @@
 """``bulkcert inventory``: everything that is registered, once, in a file that is whole or not there."""
 
 import datetime as dt
-import errno
 import json
 import signal
 from types import SimpleNamespace
@@ -9,22 +8,10 @@ from types import SimpleNamespace
 import polars as pl
 import pytest
 from made_store import made_run
-from program import (
-    INSTANCE,
-    KEY_ID,
-    PATIENCE_S,
-    UNHURRIED,
-    emulator,
-    here,
-    outcomes,
-    signalled,
-    start,
-    wait_for,
-)
+from program import INSTANCE, KEY_ID, PATIENCE_S, UNHURRIED, emulator, here, outcomes, signalled, start, wait_for
 
 from bulkcert.commands.inventory import _got
 from bulkcert.engine.pacer import ADDRESS_SHARE
-from bulkcert.output.files import cannot_write
 from bulkcert.service.actions import INSTANCE_ACCESS
 
 COUNTS = (0, 1, 99, 100, 101, 2345)
@@ -89,7 +76,9 @@ def test_formats(tmp_path, service, suffix):
     limits = milliseconds("2026-01-01T00:00:00.123"), milliseconds("2027-01-01")
     rows = [(ca, device) for device, ca in pairs(150, cas=1)]
     service.tell("seed", instance=INSTANCE, rows=rows, valid_begin=limits[0], valid_end=limits[1])
-    service.tell("connect", instance=INSTANCE, ca_sn=rows[0][0], device_sn="named", device_name="Tür, 7")
+    service.tell("connect", instance=INSTANCE, ca_sn=rows[0][0], device_sn="named")
+    named = "UPDATE devices SET DeviceName = 'Tür, 7' WHERE DeviceSn = 'named'"
+    service._portal.call(service._emulator.registry._db.execute, named)
     file = tmp_path / f"all{suffix}"
 
     told = take(service, file).ended(0).stdout
@@ -217,23 +206,6 @@ def test_results_of_a_run_are_never_replaced(service, tmp_path, written):
     assert f"{results.name} is the results of a run: {results}.run is its folder" in refused.stderr
     assert "--overwrite" not in refused.stderr
     assert results.exists() == written
-
-
-@pytest.mark.parametrize(
-    ("number", "advice"),
-    [
-        (errno.EROFS, "mounted read-only"),
-        (errno.EACCES, "You may not write there"),
-        (errno.ENOTDIR, "Create the directory"),
-        (errno.ENOSPC, "Make room"),
-    ],
-)
-def test_advice_by_the_system_error(tmp_path, number, advice):
-    """Each obstacle has its own advice, and nothing but a full disk needs room."""
-    error = cannot_write(tmp_path / "x.csv", OSError(number, "why"))
-
-    assert advice in error.advice
-    assert ("Make room" in error.advice) == (number == errno.ENOSPC)
 
 
 def test_what_is_known_of_the_rest():

@@ -112,11 +112,9 @@ def test_credentials_file_of_the_unit(tmp_path, service):
     (tmp_path / "credentials.ini").write_text(shown.replace("…", KEY_ID, 1).replace("…", SECRET, 1))
     write_devices(tmp_path / "list.csv", 1)
     where = ("--endpoint", service.url, "--instance", "post-cn-7mz2d000001")
-    told = bulkcert(
-        "plan", "inactivate-device", "list.csv", *where, env=NO_KEY | {variable: "credentials.ini"}, cwd=tmp_path
-    )
+    env = NO_KEY | {variable: "credentials.ini"}
 
-    assert KEY_ID in told.stdout
+    assert KEY_ID in bulkcert("plan", "inactivate-device", "list.csv", *where, env=env, cwd=tmp_path).stdout
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze (Debian package systemd)")

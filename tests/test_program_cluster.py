@@ -1,12 +1,10 @@
 """Several machines, as processes: the short half of what may happen while a run goes, and what is refused at once."""
 
-import errno
 import os
 import signal
 import stat
 import subprocess
 import sys
-import tempfile
 
 import cluster
 import pytest
@@ -14,7 +12,6 @@ from kill_cluster import torment
 from killed_run import Figures
 from program import PATIENCE_S, bulkcert, here, start, write_devices
 
-from bulkcert.fleet import lane
 from bulkcert.fleet.keys import make_keys
 
 
@@ -59,21 +56,6 @@ def test_a_child_ends_in_order(number):
             child.stdin.close()
         assert child.wait(PATIENCE_S) == 0
         assert b"Traceback" not in child.stderr.read()
-
-
-def test_no_place_for_temporary_files(monkeypatch):
-    """Dask wants a directory, and there may be none that can be written: it is said, with what to do (73)."""
-
-    async def reached(*_):
-        return ""
-
-    def refused(**_):
-        raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/tmp']")
-
-    monkeypatch.setattr(lane, "reach", reached)
-    monkeypatch.setattr(tempfile, "TemporaryDirectory", refused)
-    said = here("lane", "tcp://127.0.0.1:9").ended(73).stderr
-    assert "cannot write temporary files: no directory for them can be written\n  → Make room, or let TMPDIR" in said
 
 
 @pytest.mark.parametrize(

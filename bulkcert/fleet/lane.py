@@ -56,11 +56,7 @@ Say = Callable[[str], None]
 
 
 async def take_part(
-    lane: LaneAddress,
-    provider: CredentialProvider,
-    say: Say,
-    exchange: Exchange,
-    ends: asyncio.Event,
+    lane: LaneAddress, provider: CredentialProvider, say: Say, exchange: Exchange, ends: asyncio.Event
 ) -> str:
     """Calls until the session is over, or the lane ends; returns why it was refused, or an empty text.
 
