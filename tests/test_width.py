@@ -68,7 +68,6 @@ def test_what_is_indented_goes_on_below_itself(printed):
 def test_a_report(tmp_path, language):
     """A report fits; a digest has a line of its own, and the meanings of outcomes are folded in their column."""
     files = made_run(tmp_path, *RUNS["unregistered"])
-    files.results.touch()
     with speaking(language):
         lines = render(count(files), "text", WIDTH).decode().splitlines()
     instance = next(line for line in lines if "post-cn-made" in line and line.startswith("  "))
@@ -108,10 +107,9 @@ def words(lines):
 
 def ending(files):
     """Shows what a run came to, as its command does in the end."""
-    files.results.touch()
     with closing(open_existing(files)) as opened:
         status = status_in(files, opened.store.db)
-        summary = summary_of(status, opened.pinned, opened.store.db, "5" * 64)
+        summary = summary_of(status, opened.pinned, opened.store.db, opened.write_results(), None)
     show(summary_rows(summary, status, calls=5))
     show_ending(summary, status, quiet=False)
 

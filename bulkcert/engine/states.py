@@ -9,9 +9,9 @@ from bulkcert.engine.calling import each_row
 from bulkcert.engine.failures import unreadable
 from bulkcert.engine.lanes import Lane, Lanes
 from bulkcert.engine.listing import Listing, read_listings
-from bulkcert.engine.sightings import Sightings
+from bulkcert.engine.sightings import NUMBER_OF, Sightings
 from bulkcert.errors import BulkcertError, ExitStatus
-from bulkcert.service.actions import Action, Operation
+from bulkcert.service.actions import Action, Operation, Status
 from bulkcert.service.classification import Page
 from bulkcert.store.outcome import Row
 
@@ -20,6 +20,9 @@ SMALL = 50
 
 SMALL_PAGED = 64
 """Small CAs that are paged through at most, those with most rows."""
+
+SWAPS_TRIED = 5
+"""Rows that are tried the other way round; more than one, since some may not be registered."""
 
 
 class Scanned(msgspec.Struct):
@@ -72,7 +75,9 @@ class StateReader:
             misses: Whether a row that a listing read to its end does not show is not registered. If not, it is read
                 for itself, since pages shift when certificates are deleted meanwhile.
         """
-        begun, failure = await self._by_page(then_one_by_one=one_by_one is not None)
+        begun: list[_Paging] = []
+        failure = await read_listings(self._lanes, self._worthwhile(begun, then_one_by_one=one_by_one is not None))
+        self._lanes.progress.to_read = 0
         if misses:
             whole = [paging.ca for paging in begun if paging.whole]
             await anyio.to_thread.run_sync(self._sightings.miss, whole, max([each.at for each in begun], default=0))
@@ -89,17 +94,6 @@ class StateReader:
         if scanned.failure is None and not self._lanes.stopping.is_set():
             self._lanes.progress.scans += 1
         return scanned
-
-    async def _by_page(self, *, then_one_by_one: bool) -> tuple[list["_Paging"], BulkcertError | None]:
-        """Pages through each CA, or through the CAs, where that takes fewer calls than it can save.
-
-        Returns:
-            What was paged through, and why it was given up, or None.
-        """
-        begun: list[_Paging] = []
-        failure = await read_listings(self._lanes, self._worthwhile(begun, then_one_by_one=then_one_by_one))
-        self._lanes.progress.to_read = 0
-        return begun, failure
 
     def _worthwhile(self, begun: list["_Paging"], *, then_one_by_one: bool) -> Iterator["_Paging"]:
         """Yields what is worth a first page, most rows first; after the last it is known how many rows are left."""
@@ -128,9 +122,9 @@ class StateReader:
                 failures.append(failure)
 
         progress = self._lanes.progress
-        progress.reading, progress.to_read = True, progress.reads + self._sightings.unseen
+        progress.to_read = progress.reads + self._sightings.unseen
         await each_row(self._lanes, unseen, read)
-        progress.reading, progress.to_read = False, 0
+        progress.to_read = 0
         return failures[0] if failures else None
 
     async def _read(self, lane: Lane, row: Row) -> BulkcertError | None:
@@ -149,6 +143,19 @@ class StateReader:
         elif not self._lanes.stopping.is_set():
             return unreadable(answer, operation)
         return None
+
+    async def are_swapped(self, batches: Iterator[list[Row]]) -> bool:
+        """Returns whether the columns of a list of devices are swapped: a few rows are tried where none was seen."""
+        registered = (NUMBER_OF[each] for each in (Status.ACTIVE, Status.INACTIVE))
+        if not self._action.by_device or any(map(self._sightings.statuses.count, registered)):
+            return False
+        first = await anyio.to_thread.run_sync(next, batches, ())
+        for row in first[:SWAPS_TRIED]:
+            swapped = self._lanes.service.parameters(self._action, row) | {"CaSn": row.device_sn, "DeviceSn": row.ca_sn}
+            settled = await self._lanes.settle(self._lanes.lanes[0], self._action.reading, swapped)
+            if settled is None or settled.answer.page is not None:
+                return settled is not None
+        return False
 
 
 class _Paging(Listing):

@@ -102,7 +102,7 @@ def _after_reading(status: RunStatus) -> Iterator[Step]:
     newest, read = status.session, status.verification
     if newest is None or newest.kind != "verify":
         return
-    if newest.ended_at is None and msgspec.json.decode(newest.options).get("watch"):
+    if newest.ended_at is None and newest.options.get("watch"):
         yield Step(tr("to resume the watch"), status.files.command("resume"))
     elif newest.ended_at is None or (read and (read.stopped or "refused" in read.unread_because)):
         yield Step(tr("to read what was not read"), status.files.command("verify"))

@@ -1,21 +1,29 @@
-"""What reading finds of a list before anything is changed: its rows by state and CA, and the devices under its CAs."""
+"""What is found out about a list before anything is changed, by reading alone.
 
+How many of its rows are in which state, by CA, how many devices its CAs have, and whether each instance answers.
+"""
+
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from itertools import islice
 
+import anyio
 import msgspec
 import polars as pl
 
+from bulkcert.engine.failures import Stop
 from bulkcert.engine.lanes import Lanes
 from bulkcert.engine.listing import Listing, read_listings
 from bulkcert.engine.sightings import STATUSES
-from bulkcert.errors import BulkcertError
-from bulkcert.input import ROW, ca_keys
+from bulkcert.errors import BulkcertError, ExitStatus
+from bulkcert.input import ROW, PinnedList, ca_keys
+from bulkcert.output.advice import Remedy
 from bulkcert.runs.policy import COUNTING
-from bulkcert.service.actions import PAGE_SIZE, Action, Status, of_ca_key
+from bulkcert.service.actions import OPERATIONS, PAGE_SIZE, Action, Status, of_ca_key
 from bulkcert.service.classification import Page
+from bulkcert.words import tr
 
 CAS_COUNTED = 20
 """CAs of a list of devices whose registered device certificates are counted, most rows first."""
@@ -35,6 +43,9 @@ nearly all of them."""
 
 MOST_PAGES = 10_000
 """Pages that are read to count what an action on CAs hits, all CAs together: a million device certificates."""
+
+_LISTING = OPERATIONS["ListCaCertificate"]
+"""What an instance is asked: it needs no serial."""
 
 
 class States(msgspec.Struct, frozen=True):
@@ -164,3 +175,48 @@ async def count_devices(lanes: Lanes, found: Found, most: Mapping[str, float]) -
     found.uncounted = await read_listings(lanes, listings())
     if found.uncounted is None:
         found.registered |= {ca: Registered(counts[ca], ca in begun and begun[ca].whole) for ca in left}
+
+
+async def ask_instances(lanes: Lanes) -> dict[str, bool | None]:
+    """Asks for each instance; one that is refused, or does not answer, stops the lanes.
+
+    Args:
+        lanes: Where calls go through, to a service that has several instances; else there are no calls.
+
+    Returns:
+        Whether each is this account's; None where it may not be read.
+    """
+    service, known = lanes.service, dict[str, bool | None]()
+    limiter = anyio.CapacityLimiter(service.workers)
+
+    async def ask(number: int, instance: str) -> None:
+        async with limiter:
+            lane = lanes.lanes[number % len(lanes.lanes)]
+            result = None if lanes.stopping.is_set() else await lanes.settle(lane, _LISTING, _first_of(instance))
+        if result is not None:
+            known[instance] = True if result.answer.page is not None else None
+            if not result.final and not lanes.stopping.is_set():
+                said = f"{instance} at {service.instances[instance]}: {result.answer.code}: {result.answer.message}"
+                lanes.stop(Stop(ExitStatus.UNAVAILABLE, said, Remedy.UNANSWERED.value))
+
+    async with anyio.create_task_group() as group:
+        for number, instance in enumerate(service.instances):
+            group.start_soon(ask, number, instance)
+    return {instance: known.get(instance) for instance in service.instances}
+
+
+async def ask_any(lanes: Lanes) -> None:
+    """Asks for one CA: a key, an instance or an endpoint that is refused, or does not answer, stops the lanes."""
+    instance = next(iter(lanes.service.instances), lanes.service.instance)
+    await lanes.settle(lanes.lanes[0], _LISTING, _first_of(instance))
+
+
+def _first_of(instance: str) -> dict[str, str]:
+    return {"MqttInstanceId": instance, "PageNo": "1", "PageSize": "1"}
+
+
+def on_swapped(pinned: PinnedList) -> Stop:
+    """Returns why a list is not called whose columns are swapped, with the options that read it right."""
+    right = shlex.join(["--device-column", pinned.ca_column, "--ca-column", pinned.device_column or ""])
+    said = tr("the columns are swapped: devices of the list are registered the other way round")
+    return Stop(ExitStatus.INPUT_INVALID, said, tr("to read them right, give {options}", options=right))

@@ -17,13 +17,12 @@ from bulkcert.engine.sightings import NUMBER_OF, Sightings
 from bulkcert.engine.states import StateReader
 from bulkcert.errors import BulkcertError, ExitStatus, temporary
 from bulkcert.input import Check, PinnedList, annotated
-from bulkcert.runs.found import Found, Registered, count_devices, worth_counting
+from bulkcert.runs.found import Found, Registered, ask_instances, count_devices, worth_counting
 from bulkcert.runs.job import ListTarget, check_list_options
 from bulkcert.runs.opened import fields_of
 from bulkcert.runs.options import PlanOptions
 from bulkcert.runs.planned import SUFFIX
 from bulkcert.runs.policy import may_read
-from bulkcert.runs.probing import are_swapped, ask_instances
 from bulkcert.runs.reading_list import read_list
 from bulkcert.runs.target import located, preflight_of, refuse_job, resolve_target
 from bulkcert.service.actions import ACTIONS, ActionName, Operation, ca_key
@@ -190,7 +189,7 @@ class Inquiry(msgspec.Struct):
             found.may_list = found.may_list if scanned.may_list is None else scanned.may_list
             failure = scanned.failure or scanned.incomplete
             found.registered = {ca: Registered(*counted) for ca, counted in scanned.counted.items() if counted[1]}
-            found.are_swapped = await are_swapped(lanes, action, sightings, self._batches())
+            found.are_swapped = await reader.are_swapped(self._batches())
         found.reading = progress.sends.sends - progress.retries - before
         in_desired_state = 0 if action.deletes else sightings.statuses.count(NUMBER_OF[action.desired_status])
         found.changing = self.check.callable - in_desired_state
@@ -199,7 +198,7 @@ class Inquiry(msgspec.Struct):
             failure = failure or unreadable_rows
         found.unread_because = failure.message if failure is not None else ""
         if mode == "never":
-            found.are_swapped = await are_swapped(lanes, action, sightings, self._batches())
+            found.are_swapped = await reader.are_swapped(self._batches())
 
     async def _count_registered(self, lanes: Lanes, sightings: Sightings) -> None:
         """Counts the device certificates of the CAs: of an action on CAs all, else where that is worth reporting."""

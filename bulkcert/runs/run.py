@@ -22,12 +22,11 @@ from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input import Check
 from bulkcert.output.evidence import serials_in
 from bulkcert.output.summary import Summary
-from bulkcert.runs.found import Found, Registered, count_devices, worth_counting
+from bulkcert.runs.found import Found, Registered, ask_any, ask_instances, count_devices, on_swapped, worth_counting
 from bulkcert.runs.job import ResolvedJob
 from bulkcert.runs.opened import CALLING, OpenRun, limited
 from bulkcert.runs.options import PreflightMode
 from bulkcert.runs.planned import ANOTHER
-from bulkcert.runs.probing import are_swapped, ask_anything, ask_instances, on_swapped
 from bulkcert.runs.session import after_reads, confirm_read, finalize, session
 from bulkcert.runs.target import preflight_of
 from bulkcert.service.actions import Status
@@ -159,7 +158,7 @@ class Run(msgspec.Struct):
                 if self.preflights:
                     await self._read_states(lanes)
                 if self.drops and not self.progress.sends.sends:
-                    await ask_anything(lanes)
+                    await ask_any(lanes)
                 await anyio.to_thread.run_sync(self._count_states, self.found)
                 if not lanes.stopping.is_set():
                     await self._count_devices(lanes, self.found)
@@ -241,7 +240,8 @@ class Run(msgspec.Struct):
         """
         action, opened, progress, mode = self.job.action, self.opened, self.progress, self.mode
         store, left = opened.store, queries.LEFT_ALONE
-        await ask_instances(lanes)
+        if lanes.service.instances:
+            await ask_instances(lanes)
         if mode != "never" and not lanes.stopping.is_set():
             sightings = Sightings(self.check.rows, self.check.rows_by_ca, by_device=action.by_device)
             await anyio.to_thread.run_sync(sightings.expect, opened.frames(without=left))
@@ -254,8 +254,7 @@ class Run(msgspec.Struct):
                 self.found.registered = {ca: Registered(*counted) for ca, counted in scanned.counted.items()}
             if (failure := scanned.failure or scanned.incomplete) is not None:
                 progress.unread_because = failure.message
-            if scanned.failure is not None:
-                progress.scans += 1  # it is over, and the run continues
+            progress.scans += scanned.failure is not None  # it is over, and the run continues
             frames = opened.frames(without=left)
             # What is not listed may be called all the same: it costs little, and "not found" is an outcome of its own.
             desired = None if action.deletes else action.desired_status
@@ -265,7 +264,7 @@ class Run(msgspec.Struct):
                 await anyio.to_thread.run_sync(read_states.keep, store, _states(sightings, frame, desired))
             found = await anyio.to_thread.run_sync(store.read, queries.count, queries.UNCHANGED)
             progress.outcomes[Outcome.UNCHANGED] = found
-            if await are_swapped(lanes, action, sightings, opened.batches(without=left)):
+            if await reader.are_swapped(opened.batches(without=left)):
                 lanes.stop(on_swapped(opened.pinned))
         if not lanes.stopping.is_set():
             self.read_at = now_ms()

@@ -5,10 +5,9 @@ from typing import TYPE_CHECKING
 
 from bulkcert.input import Check
 from bulkcert.output.advice import on_unregistered
-from bulkcert.runs.found import MANY_ROWS, MOST_SHARE, NEARLY_ALL, Found
+from bulkcert.runs.found import MANY_ROWS, MOST_SHARE, NEARLY_ALL, Found, on_swapped
 from bulkcert.runs.job import WRONG_SIZE, wrong_size
 from bulkcert.runs.plan import Inquiry
-from bulkcert.runs.probing import on_swapped
 from bulkcert.runs.reading_list import named
 from bulkcert.service.actions import Action, ca_key, of_ca_key
 from bulkcert.words import counted, later, printable, tr, trn
