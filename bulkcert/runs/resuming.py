@@ -39,11 +39,10 @@ def left_of(files: RunFiles, options: ResumeOptions) -> ResolvedJob | VerifyOpti
     confirm_real(files, asked, "resume")
     session = None if options.retry else _interrupted(status)
     if session is not None and session.kind == "undo":
-        return carried(CallOptions, options), bool(_stored(session).get("include_unknown"))
+        return carried(CallOptions, options), bool(session.options.get("include_unknown"))
     if session is not None and session.kind == "verify":
-        stored = _stored(session)
-        left = max(0.0, float(stored["watch"]) - (time.time() - session.started_at / 1000))
-        return carried(VerifyOptions, options, watch=left, every=float(stored["every"]))
+        left = max(0.0, float(session.options["watch"]) - (time.time() - session.started_at / 1000))
+        return carried(VerifyOptions, options, watch=left, every=float(session.options["every"]))
     return _job(files, asked, options)
 
 
@@ -66,23 +65,19 @@ def stored_options(status: RunStatus, *, retries: bool) -> dict[str, Any]:
     session = None if retries else _interrupted(status)
     # What was typed for an undo or a verification since is not meant for the run.
     session = session or next((each for each in reversed(status.sessions) if each.kind == "run"), None)
-    return {} if session is None else changed(ResumeOptions, _stored(session), without=OF_ONE_START)
+    return {} if session is None else changed(ResumeOptions, session.options, without=OF_ONE_START)
 
 
 def _interrupted(status: RunStatus) -> Session | None:
     """Returns the session that did not reach its end: the newest, or the one that was read back since."""
     session = status.session
-    if session is not None and session.kind == "verify" and (_is_over(session) or not _stored(session).get("watch")):
+    if session is not None and session.kind == "verify" and (_is_over(session) or not session.options.get("watch")):
         session = status.doing
     return None if session is None or _is_over(session) else session
 
 
 def _is_over(session: Session) -> bool:
     return session.exit_status in (ExitStatus.OK, ExitStatus.INCOMPLETE)
-
-
-def _stored(session: Session) -> dict[str, Any]:
-    return msgspec.json.decode(session.options, type=dict[str, Any])
 
 
 def resume_earlier(new: OpenRun, earlier: Asked) -> OpenRun:
