@@ -10,19 +10,8 @@ from contextlib import contextmanager
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
-_OPTIONS = (
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--disable-dev-shm-usage",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-    "--hide-scrollbars",
-    "--remote-debugging-pipe",
-)
+_OPTIONS = "headless no-sandbox disable-gpu disable-quic disable-dev-shm-usage disable-background-networking"
+_OPTIONS += " disable-component-update disable-sync no-first-run hide-scrollbars remote-debugging-pipe"
 
 
 class Page:
@@ -116,7 +105,7 @@ def browser():
 
 def _start(profile, commands, answers):
     """Starts Chromium, which reads commands from descriptor 3 and answers on 4."""
-    command = [CHROMIUM, *_OPTIONS, f"--user-data-dir={profile}"]
+    command = [CHROMIUM, *(f"--{name}" for name in _OPTIONS.split()), f"--user-data-dir={profile}"]
     script = f'exec "$@" 3<&{commands} 4>&{answers}'
     child = subprocess.Popen(
         ["/bin/bash", "-c", script, "chromium", *command],

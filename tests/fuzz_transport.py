@@ -51,26 +51,9 @@ ANSWERS = {
 }
 """What a server may say, and the code that a call gets by it."""
 SAID = [said for said, _ in ANSWERS.values()]
-TOKENS = [
-    b"\r\n",
-    b"\r",
-    b"\n",
-    b"\0",
-    b":",
-    b" ",
-    b"\r\n\r\n",
-    b"Content-Length: 3\r\n",
-    b"Transfer-Encoding: chunked\r\n",
-]
-TOKENS += [
-    b"Transfer-Encoding: gzip\r\n",
-    b"HTTP/1.1 200 OK\r\n",
-    b"99999999999999999999",
-    b"-1",
-    b"0\r\n\r\n",
-    b"\xff" * 9,
-    b"x" * 70_000,
-]
+TOKENS = [b"\r\n", b"\r", b"\n", b"\0", b":", b" ", b"\r\n\r\n", b"Content-Length: 3\r\n", b"HTTP/1.1 200 OK\r\n"]
+TOKENS += [b"Transfer-Encoding: chunked\r\n", b"Transfer-Encoding: gzip\r\n", b"99999999999999999999", b"-1"]
+TOKENS += [b"0\r\n\r\n", b"\xff" * 9, b"x" * 70_000]
 
 
 class Wire:

@@ -90,11 +90,11 @@ def test_looking_does_not_count_as_calling(clock):
     making = maker(made, rows=3000, to_call=3000)
     made.preflight_over = False
     assert making.take().left_s is None
-    made.reading, clock.now = True, 1100.0
+    clock.now = 1100.0
     looking = making.take()
     assert (looking.phase, looking.left_s) == ("reading states", None)
     assert "left" not in figures(looking)
-    made.reading, made.preflight_over, clock.now = False, True, 1200.0
+    made.preflight_over, clock.now = True, 1200.0
     assert making.take().left_s == pytest.approx(30)
     made.outcomes[Outcome.SUCCEEDED], clock.now = 1000, 1210.0
     assert making.take().left_s == pytest.approx(20)
@@ -105,7 +105,7 @@ def test_looking_does_not_count_as_calling(clock):
 def test_the_time_that_reading_takes(kind, over):
     """Where states are read one by one it is known how many, and so how long that takes."""
     made = progress()
-    made.preflight_over, made.reading, made.reads, made.to_read = over, True, 1000, 13_000
+    made.preflight_over, made.reads, made.to_read = over, 1000, 13_000
     taken = maker(made, kind=kind, limit=100.0).take()
 
     assert taken.left_s == pytest.approx(120)

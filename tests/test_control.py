@@ -15,7 +15,6 @@ from made_store import made_run, row, session
 from place import FAST, Slow
 from program import PATIENCE_S, UNHURRIED, held, here, outcomes, start, wait_for
 from test_pacer import _sends
-from test_status import holding
 
 from bulkcert.engine.failures import IN_A_ROW, SILENCE_S, Outage, SlowDown
 from bulkcert.engine.pacer import Pacer, Ticker
@@ -301,7 +300,7 @@ def test_nobody_is_there_to_do_it(tmp_path, rows, ended, is_held, refusal):
     """Without a session that is running it is refused, with the way on; nothing is written."""
     files, (status, told) = made_run(tmp_path, rows, [ended]), refusal
     before = files.store.read_bytes()
-    with holding(files) if is_held else nullcontext():
+    with lock.take(files.lock) if is_held else nullcontext():
         refused = here("control", files.results, "--pause").ended(status)
 
     assert told in refused.stderr
@@ -311,7 +310,7 @@ def test_nobody_is_there_to_do_it(tmp_path, rows, ended, is_held, refusal):
 def test_a_killed_session_is_none_of_whoever_holds_the_run_now(tmp_path):
     """A resume that asks its question is starting: the session that was killed before does not hang."""
     files = made_run(tmp_path, [row(None, claimed_by=1)], [session(ended=None, logged=0, after_ms=-(10**11))])
-    with holding(files):
+    with lock.take(files.lock):
         assert status_of(files).state is State.STARTING
         assert "calls/s" not in here("report", files.results, "--format", "text").ended(0).stdout
         shown = json.loads(here("status", files.results, "--json").stdout)
@@ -323,7 +322,7 @@ def test_a_session_that_is_frozen_while_it_writes(tmp_path, monkeypatch):
     """Whoever asks something of it waits for a while, and is told that the store is held, and what to do."""
     files = made_run(tmp_path, [row(None, claimed_by=1)], [session(ended=None, logged=0, beat_at=now_ms())])
     monkeypatch.setattr(database, "BUSY_S", 0.05)
-    with holding(files), closing(sqlite3.connect(files.store)) as writer:
+    with lock.take(files.lock), closing(sqlite3.connect(files.store)) as writer:
         writer.execute("BEGIN IMMEDIATE")
         refused = " ".join(here("control", files.results, "--pause").ended(75).stderr.split())
 

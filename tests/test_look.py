@@ -201,7 +201,7 @@ async def test_pages_go_to_lanes_that_are_free(stops):
     with anyio.fail_after(PATIENCE_S):
         assert await read_listings(lanes, iter(listings)) is None
     assert (len(asked) == 6) if stops else all(each.whole for each in listings)
-    assert (lanes.progress.reading, lanes.progress.paging) == (False, ())
+    assert lanes.progress.paging == ()
 
 
 # Sightings.

@@ -42,19 +42,9 @@ PLANTS = {
 }
 RUN = ("run", "inactivate-device", "d.csv", "-o", "r.csv", "--yes", "--log-file", "l.log", "--metrics-file", "m.prom")
 PLAN = ("run", "--plan", "p.plan.json", "-o", "n.csv", "--yes")
-OF_A_NEW_RUN = [
-    "r.csv",
-    "r.csv.failed.csv",
-    "r.csv.run",
-    "r.csv.run/store.sqlite",
-    "r.csv.run/store.sqlite-wal",
-    "r.csv.run/store.sqlite-shm",
-    "r.csv.run/store.sqlite-journal",
-    "r.csv.run/lock",
-    "r.csv.run/summary.json",
-    "m.prom",
-    "l.log",
-]
+OF_A_STORE = [f"r.csv.run/store.sqlite{ends}" for ends in ("", "-wal", "-shm", "-journal")]
+OF_A_NEW_RUN = ["r.csv", "r.csv.failed.csv", "r.csv.run", *OF_A_STORE, "r.csv.run/lock", "r.csv.run/summary.json"]
+OF_A_NEW_RUN += ["m.prom", "l.log"]
 OUTPUTS = {
     "r.csv.report.html": ("report", "r.csv"),
     "x.html": ("report", "r.csv", "-o", "x.html"),
@@ -70,10 +60,8 @@ OF_A_RUN = {
     "r.csv.report.html": ["export --check"],
     "r.csv.run/summary.json": ["verify", "undo", "export", "export --check", "report"],
     "r.csv.run/lock": ["undo", "status", "control", "export"],
+    **dict.fromkeys(OF_A_STORE, ("undo", "status")),
     "r.csv.run/store.sqlite": ["undo", "status", "control", "export", "report"],
-    "r.csv.run/store.sqlite-wal": ["undo", "status"],
-    "r.csv.run/store.sqlite-shm": ["undo", "status"],
-    "r.csv.run/store.sqlite-journal": ["undo", "status"],
     "list": ["undo", "report", "export"],
 }
 MORE = {"undo": ("--yes", "--include-unknown"), "control": ("--rate", "5")}

@@ -149,18 +149,6 @@ def test_78_unknown_instance(place):
     place.run(instance="post-cn-late").ended(0)
 
 
-@pytest.mark.parametrize("table", ["old", "new"])
-def test_both_status_tables(tmp_path, table):
-    """Before and after the vendor's change of HTTP statuses: the same outcomes and exit statuses."""
-    with emulator(status_table=table) as service:
-        place = Elsewhere(tmp_path, service, ROWS, cas=2)
-        place.list.write_text(place.list.read_text() + "0077,00ca\n")
-        place.run().ended(1)
-        assert outcomes(place.results) == {"succeeded": ROWS, "not_registered": 1}
-        service.tell("faults", shares={"SystemOverFlow": 0.2, "Throttling.User": 0.2, "MqttOwnerCheckError": 0.6})
-        place.run("--overwrite").ended(77)
-
-
 @pytest.mark.parametrize(("limit", "calls"), [("3", 4 + IN_FLIGHT), ("5%", 100 + IN_FLIGHT)])
 def test_3_too_many_errors(place, limit, calls):
     """3: more errors than allowed, a share only after 100 rows; the failed ones wait for --retry."""

@@ -14,18 +14,8 @@ from bulkcert.cli import app
 from bulkcert.commands import COMMANDS, OVERVIEW
 from bulkcert.commands.help import DOCS, topics
 
-HEAVY = {
-    "anyio",
-    "aiolimiter",
-    "polars",
-    "httpx",
-    "uvicorn",
-    "jinja2",
-    "prometheus_client",
-    "alibabacloud_credentials",
-    "cryptography",
-    "importlib.metadata",
-}
+HEAVY = {"anyio", "aiolimiter", "polars", "httpx", "uvicorn", "jinja2", "prometheus_client", "cryptography"}
+HEAVY |= {"alibabacloud_credentials", "importlib.metadata"}
 LOADED = """
 import sys
 sys.argv = ["bulkcert", *sys.argv[1:]]

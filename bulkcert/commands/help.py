@@ -5,14 +5,12 @@ import sys
 from collections.abc import Iterable, Iterator
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-from cyclopts import Parameter
 from rich.text import Text
 
 from bulkcert.commands import COMMANDS
 from bulkcert.errors import BulkcertError, ExitStatus
-from bulkcert.runs.options import MAIN
 from bulkcert.views import console as terminal
 from bulkcert.words import folded, nearest
 
@@ -30,7 +28,7 @@ def topics() -> list[str]:
     return sorted(path.stem for path in DOCS.glob("*.md"))
 
 
-def help_(topic: Annotated[str, Parameter(group=MAIN)] = "") -> int:
+def help_(topic: str = "") -> int:
     """Show the help of a command, or a topic.
 
     bulkcert help run

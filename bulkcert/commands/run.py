@@ -55,7 +55,9 @@ def run(action: ActionName, inputs: tuple[Path, ...], options: RunOptions) -> Ex
 
         return plan_instead(action, inputs, carried(PlanOptions, options, overwrite=False))
     came = execute(job, ChainCredentials())
-    return terminal.ended(came.exit_status, came, as_json=options.json)
+    if options.json:
+        terminal.print_json(came)
+    return ExitStatus(came.exit_status)
 
 
 def execute(job: ResolvedJob, provider: CredentialProvider) -> Summary:

@@ -13,10 +13,10 @@ from bulkcert.runs.options import MAIN, GuardOptions, Results, StateOptions, num
 from bulkcert.store.outcome import Outcome
 from bulkcert.store.paths import SUFFIXES_SHOWN
 
-OfStore = Annotated[Path, Parameter(name="--results", group=MAIN)]
+OfStore = Annotated[Path, Parameter(name="--results")]
 
 
-Output = Annotated[Path | None, Parameter(name=["--output", "-o"], group=MAIN, metavar="FILE")]
+Output = Annotated[Path | None, Parameter(name=["--output", "-o"], metavar="FILE")]
 
 
 def verify(results: Results, *, options: VerifyOptions = VerifyOptions()) -> int:
@@ -36,8 +36,8 @@ def verify(results: Results, *, options: VerifyOptions = VerifyOptions()) -> int
 def status(
     results: Results,
     *,
-    follow: Annotated[bool, Parameter(name=["--follow", "-f"], group=MAIN)] = False,
-    json: Annotated[bool, Parameter(group=MAIN)] = False,
+    follow: Annotated[bool, Parameter(name=["--follow", "-f"])] = False,
+    json: bool = False,
     options: StateOptions = StateOptions(),
 ) -> int:
     """Show the status of a run, from another terminal.
@@ -61,10 +61,10 @@ def control(
     *,
     rate: Annotated[int | None, number(MAIN)] = None,
     per_address_rate: Annotated[int | None, number(MAIN)] = None,
-    pause: Annotated[bool, Parameter(group=MAIN)] = False,
-    continue_: Annotated[bool, Parameter(name="--continue", group=MAIN)] = False,
-    stop: Annotated[bool, Parameter(group=MAIN)] = False,
-    limits_raised: Annotated[bool, Parameter(group=MAIN)] = False,
+    pause: bool = False,
+    continue_: Annotated[bool, Parameter(name="--continue")] = False,
+    stop: bool = False,
+    limits_raised: bool = False,
     options: StateOptions = StateOptions(),
 ) -> int:
     """Change the rate of a running session; pause or stop it.
@@ -90,10 +90,10 @@ def control(
 
 
 def runs(
-    directory: Annotated[Path, Parameter(group=MAIN)] = Path(),
+    directory: Path = Path(),
     *,
-    json: Annotated[bool, Parameter(group=MAIN)] = False,
-    state_dir: Annotated[Path | None, Parameter(group=MAIN, metavar="DIRECTORY")] = None,
+    json: bool = False,
+    state_dir: Annotated[Path | None, Parameter(metavar="DIRECTORY")] = None,
 ) -> int:
     """List the runs in a directory.
 
@@ -112,7 +112,7 @@ def report(
     results: OfStore,
     *,
     output: Output = None,
-    format: Annotated[Format | None, Parameter(group=MAIN)] = None,  # noqa: A002 - as it is typed
+    format: Format | None = None,  # noqa: A002 - as it is typed
     options: ReportOptions = ReportOptions(),
 ) -> int:
     """Report a run in one page, as HTML, text, Markdown or JSON.
@@ -141,18 +141,16 @@ def export(
         tuple[Outcome, ...],
         Parameter(
             name_transform=str.lower,  # an outcome is shown as it is typed
-            group=MAIN,
             converter=names_of(Outcome),
-            consume_multiple=False,
             metavar="OUTCOME,…",
         ),
     ] = (),
-    code: Annotated[tuple[str, ...], Parameter(group=MAIN, consume_multiple=False, metavar="CODE")] = (),
-    ca_sn: Annotated[tuple[str, ...], Parameter(group=MAIN, consume_multiple=False, metavar="SERIAL")] = (),
-    overwrite: Annotated[bool, Parameter(group=MAIN)] = False,
+    code: Annotated[tuple[str, ...], Parameter(metavar="CODE")] = (),
+    ca_sn: Annotated[tuple[str, ...], Parameter(metavar="SERIAL")] = (),
+    overwrite: bool = False,
     guard: GuardOptions = GuardOptions(),
-    check: Annotated[bool, Parameter(group=MAIN)] = False,
-    report: Annotated[Path | None, Parameter(group=MAIN, metavar="FILE")] = None,
+    check: bool = False,
+    report: Annotated[Path | None, Parameter(metavar="FILE")] = None,
     options: StateOptions = StateOptions(),
 ) -> int:
     """Write results again, all rows or some, in any format.

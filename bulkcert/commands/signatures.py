@@ -9,7 +9,7 @@ from bulkcert.commands import do
 from bulkcert.emulator.settings import Settings
 from bulkcert.runs.command_options import DoctorOptions, InventoryOptions, LaneOptions, PolicyOptions, Stage
 from bulkcert.runs.converters import whole_number
-from bulkcert.runs.options import MAIN, Inputs, Options, PlanOptions
+from bulkcert.runs.options import Inputs, Options, PlanOptions
 from bulkcert.service.actions import ActionName
 
 
@@ -87,11 +87,11 @@ def emulator(*, settings: Settings = Settings()) -> int:
 
 
 def cluster(
-    what: Annotated[Literal["keys"], Parameter(group=MAIN)],
-    directory: Annotated[Path, Parameter(group=MAIN)],
+    what: Literal["keys"],
+    directory: Path,
     *,
-    lanes: Annotated[int, Parameter(group=MAIN, converter=whole_number, metavar="N")] = 1,
-    days: Annotated[int, Parameter(group=MAIN, converter=whole_number, metavar="N")] = 30,
+    lanes: Annotated[int, Parameter(converter=whole_number, metavar="N")] = 1,
+    days: Annotated[int, Parameter(converter=whole_number, metavar="N")] = 30,
 ) -> int:
     """Make the keys of several machines that call together.
 
@@ -109,7 +109,7 @@ def cluster(
     return do("cluster", what, directory, lanes=lanes, days=days)
 
 
-def lane(where: Annotated[str, Parameter(group=MAIN)], *, options: LaneOptions = LaneOptions()) -> int:
+def lane(where: str, *, options: LaneOptions = LaneOptions()) -> int:
     """Call for runs on another machine, until stopped.
 
     bulkcert lane tls://10.0.0.5:8786 --keys keys

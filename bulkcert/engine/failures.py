@@ -244,11 +244,6 @@ class Renewal:
         self._provider, self._progress = provider, progress
         self.on_trial: Credentials | None = None
 
-    def accepted(self, credentials: Credentials) -> None:
-        """Takes note that a call was accepted with these."""
-        if credentials == self.on_trial:
-            self.on_trial = None
-
     async def after(self, answer: Response, operation: Operation) -> Stop | None:
         """Fetches credentials once for an expired token; returns why the run ends if they are no others."""
         if answer.credentials == self.on_trial:

@@ -65,7 +65,6 @@ class Counts(msgspec.Struct):
 
     Attributes:
         in_flight: Calls that wait for an answer.
-        reading: Whether states are being read, before or after the calls that change them.
         pages: Pages of certificates read.
         reads: Certificates read one by one.
         to_read: What that number will be once the states are read that are being read; 0 while it is not known.
@@ -84,7 +83,6 @@ class Counts(msgspec.Struct):
     """
 
     in_flight: int = 0
-    reading: bool = False
     pages: int = 0
     reads: int = 0
     to_read: int = 0

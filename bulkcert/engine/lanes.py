@@ -257,8 +257,8 @@ class Lanes:
             self.stop(refusal(answer, operation, self._named(parameters)))
         elif verdict is Verdict.REFRESH:
             return 0
-        elif self.renewal.on_trial is not None and answer.is_from_service:
-            self.renewal.accepted(answer.credentials)
+        elif (on_trial := self.renewal.on_trial) and answer.is_from_service and answer.credentials == on_trial:
+            self.renewal.on_trial = None
         return 0 if outage.ongoing else 1
 
     def _unreachable(self, reason: str, answer: Response, parameters: Mapping[str, str]) -> None:

@@ -39,6 +39,7 @@ class Listing:
         self, operation: Operation, parameters: Mapping[str, str], deliver: Deliver = lambda _page, _at: True
     ) -> None:
         self.operation = operation
+        self.parameters = dict(parameters)
         self.deliver = deliver
         self.pages = 0
         """Pages delivered."""
@@ -54,7 +55,6 @@ class Listing:
         """Why a page of it cannot be had, though others can; nothing more comes of it then."""
         self.expected: int | None = None
         """Number of pages if ``Total`` counts certificates; None where it says nothing or is in doubt."""
-        self._parameters = dict(parameters)
         self._taken = 0
         self._waiting: dict[int, tuple[Page, int]] = {}
         self._short = self._last = 0
@@ -78,12 +78,8 @@ class Listing:
             return self.asked - self._taken
         return None if self.expected is None or self.asked > self.expected else self.expected - self._taken
 
-    def query(self, number: int) -> dict[str, str]:
-        """Returns the query of a page; pages count from 1."""
-        return self._parameters | {"PageNo": str(number), "PageSize": str(PAGE_SIZE)}
-
     def next(self) -> int | None:
-        """Returns the number of a page to ask for now, or None where one must wait for others."""
+        """Returns the number of a page to ask for now, from 1, or None where one must wait for others."""
         if self.whole or self.enough or self.asked >= min(self._bound, self.pages + AHEAD):
             return None
         self.asked += 1
@@ -139,7 +135,8 @@ async def read_listings(lanes: Lanes, listings: Iterator[Listing]) -> BulkcertEr
     news = asyncio.Event()
 
     async def read(lane: Lane, listing: Listing, number: int) -> None:
-        settled = await lanes.settle(lane, listing.operation, listing.query(number))
+        query = listing.parameters | {"PageNo": str(number), "PageSize": str(PAGE_SIZE)}
+        settled = await lanes.settle(lane, listing.operation, query)
         if settled is not None and (failure := _take(lanes, listing, number, settled)) is not None:
             failures.append(failure)
         if listing.done:
@@ -147,7 +144,6 @@ async def read_listings(lanes: Lanes, listings: Iterator[Listing]) -> BulkcertEr
         free.append(lane)
         news.set()
 
-    lanes.progress.reading = True
     async with asyncio.TaskGroup() as group:
         while not failures and not lanes.stopping.is_set():
             if free and (page := _next_page(lanes, begun, listings)) is not None:
@@ -158,7 +154,7 @@ async def read_listings(lanes: Lanes, listings: Iterator[Listing]) -> BulkcertEr
                 await news.wait()
             else:
                 break
-    lanes.progress.reading, lanes.progress.paging = False, ()
+    lanes.progress.paging = ()
     return failures[0] if failures else None
 
 

@@ -162,10 +162,12 @@ class StatsMaker:
     def take(self) -> Stats:
         """Returns what the session does now."""
         progress, service, now = self.progress, self._service, time.monotonic()
-        outcomes, done = self._done(done_now := self._done_now())
+        unchanged = progress.outcomes[Outcome.UNCHANGED] if self._limited else 0
+        done_now, phase = progress.outcomes.total() - unchanged, self._phase()
+        outcomes, done = self._done(done_now)
         return Stats(
             **{name: copy(getattr(progress, name)) for name in Counts.__struct_fields__},
-            phase=self._phase(),
+            phase=phase,
             rows=self._rows,
             done=done,
             outcomes=_named(outcomes),
@@ -185,7 +187,7 @@ class StatsMaker:
             outages=sum(each.count for each in progress.outages),
             waiting_for=self._waiting_for(now),
             elapsed_s=round(now - self._began, 1),
-            left_s=self._left_s(now),
+            left_s=self._left_s(now, phase, done_now),
             errors=list(reversed(progress.errors.values()))[:ERRORS_KEPT],
             stop=progress.stop.message if progress.stop else "",
             stop_status=progress.stop.status if progress.stop else None,
@@ -204,21 +206,16 @@ class StatsMaker:
         outcomes = self._settled + now - self.progress.replaced
         return outcomes, min(outcomes.total(), self._rows)
 
-    def _done_now(self) -> int:
-        unchanged = self.progress.outcomes[Outcome.UNCHANGED] if self._limited else 0
-        return self.progress.outcomes.total() - unchanged
-
     def _phase(self) -> Phase:
         if self.progress.stop is not None:
             return "stopping"
         if self.progress.paused_by:
             return "paused"
-        reading = self._kind == "calling" and (self.progress.reading or not self.progress.preflight_over)
-        return "reading states" if reading else self._kind
+        return "reading states" if self._kind == "calling" and not self.progress.preflight_over else self._kind
 
-    def _left_s(self, now: float) -> float | None:
+    def _left_s(self, now: float, phase: Phase, done_now: int) -> float | None:
         """Returns how long the calls that are left will take, or the reads if it reads, in seconds."""
-        phase, progress = self._phase(), self.progress
+        progress = self.progress
         if phase in ("reading states", "paused"):
             self._calling_since = None
         is_foreseen = progress.to_read or progress.paging
@@ -227,10 +224,10 @@ class StatsMaker:
             return None if pages is None else (pages + max(0, progress.to_read - progress.reads)) / self._service.rate
         if phase != self._kind or phase == "verifying" or progress.outage.ongoing:
             return None
-        called, limit = self.progress.outcomes.total() - self.progress.outcomes[Outcome.UNCHANGED], self._service.rate
+        called, limit = progress.outcomes.total() - progress.outcomes[Outcome.UNCHANGED], self._service.rate
         if self._calling_since is None:
             self._calling_since, self._called_before = now, called
-        left, elapsed = max(0, self._to_call - self._done_now()), now - self._calling_since
+        left, elapsed = max(0, self._to_call - done_now), now - self._calling_since
         if elapsed < RATE_AFTER_S:
             return left / limit
         return left / (min(limit, (called - self._called_before) / elapsed) or limit)
@@ -242,7 +239,7 @@ class StatsMaker:
 
     def _waiting_for(self, now: float) -> str:
         """Returns what keeps the session from going faster."""
-        progress, outage = self.progress, self.progress.outage
+        progress, outage, slow_down = self.progress, self.progress.outage, self.progress.slow_down
         if progress.stop is not None:
             return f"stopping ({progress.stop.message}): waiting for {progress.in_flight} calls in flight"
         if progress.paused_by or progress.waiting_for:
@@ -251,22 +248,16 @@ class StatsMaker:
             return f"no answer for {now - outage.since:.0f} s: waiting for the service ({progress.last_error})"
         if (sleeps := progress.next_scan_at - now) > 0:
             return f"next check in {about(sleeps)}, until {in_utc(progress.watched_until)}"
-        if slowed := self._slowed(now):
-            return slowed
-        waits = progress.in_flight >= self._service.workers * len(self._service.addresses)
-        return (
-            f"all {progress.in_flight} workers wait for answers" if waits else f"limited to {self._service.rate:.0f}/s"
-        )
-
-    def _slowed(self, now: float) -> str:
-        """Returns why less than the limit may be used; empty where all of it may."""
-        slow_down = self.progress.slow_down
         if (pause := slow_down.paused_until - now) > 0:
             return f"throttled: pausing {pause:.1f} s as the service asks"
         if (factor := slow_down.factor(now)) < 1:
-            reason = "throttled" if self.progress.throttles else "after an outage"
-            return f"{reason}: at {factor:.0%} of the limit, rising"
-        return ""
+            reason = "throttled" if progress.throttles else "after an outage"
+            limited = f"{reason}: at {factor:.0%} of the limit, rising"
+        elif progress.in_flight >= self._service.workers * len(self._service.addresses):
+            limited = f"all {progress.in_flight} workers wait for answers"
+        else:
+            limited = f"limited to {self._service.rate:.0f}/s"
+        return limited
 
 
 def _named(outcomes: Counter[Outcome]) -> dict[str, int]:

@@ -75,7 +75,9 @@ class StateReader:
             misses: Whether a row that a listing read to its end does not show is not registered. If not, it is read
                 for itself, since pages shift when certificates are deleted meanwhile.
         """
-        begun, failure = await self._by_page(then_one_by_one=one_by_one is not None)
+        begun: list[_Paging] = []
+        failure = await read_listings(self._lanes, self._worthwhile(begun, then_one_by_one=one_by_one is not None))
+        self._lanes.progress.to_read = 0
         if misses:
             whole = [paging.ca for paging in begun if paging.whole]
             await anyio.to_thread.run_sync(self._sightings.miss, whole, max([each.at for each in begun], default=0))
@@ -92,17 +94,6 @@ class StateReader:
         if scanned.failure is None and not self._lanes.stopping.is_set():
             self._lanes.progress.scans += 1
         return scanned
-
-    async def _by_page(self, *, then_one_by_one: bool) -> tuple[list["_Paging"], BulkcertError | None]:
-        """Pages through each CA, or through the CAs, where that takes fewer calls than it can save.
-
-        Returns:
-            What was paged through, and why it was given up, or None.
-        """
-        begun: list[_Paging] = []
-        failure = await read_listings(self._lanes, self._worthwhile(begun, then_one_by_one=then_one_by_one))
-        self._lanes.progress.to_read = 0
-        return begun, failure
 
     def _worthwhile(self, begun: list["_Paging"], *, then_one_by_one: bool) -> Iterator["_Paging"]:
         """Yields what is worth a first page, most rows first; after the last it is known how many rows are left."""
@@ -131,9 +122,9 @@ class StateReader:
                 failures.append(failure)
 
         progress = self._lanes.progress
-        progress.reading, progress.to_read = True, progress.reads + self._sightings.unseen
+        progress.to_read = progress.reads + self._sightings.unseen
         await each_row(self._lanes, unseen, read)
-        progress.reading, progress.to_read = False, 0
+        progress.to_read = 0
         return failures[0] if failures else None
 
     async def _read(self, lane: Lane, row: Row) -> BulkcertError | None:

@@ -194,10 +194,10 @@ class FleetLanes(Lanes):
         elif not member.resumes_at:
             member.doing = "no answer from the service" if report.is_silent else "calling"
         self._window.merge(member.take(report, self.progress, now))
-        member.calls.difference_update([each.number for each in report.results])
+        member.calls.difference_update([number for number, _ in report.results])
         stopping = self.stopping.is_set()
-        for each in report.results:
-            self._settle(each.number, each.result, stopping=stopping)
+        for number, result in report.results:
+            self._settle(number, result, stopping=stopping)
 
     def _settle(self, number: int, result: CallResult | None, *, stopping: bool) -> None:
         if result is not None and (stopping or not result.again):

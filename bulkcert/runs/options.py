@@ -17,7 +17,7 @@ from bulkcert.store.outcome import Retried
 from bulkcert.store.paths import SUFFIXES_SHOWN
 from bulkcert.words import Language
 
-MAIN = Group("What and where", sort_key=0)
+MAIN = Group("What and where", sort_key=0)  # where no other is named
 SAFETY = Group("Safety", sort_key=1)
 APPROVAL = Group("Approval", sort_key=2)
 REHEARSAL = Group("Rehearsal", sort_key=3)
@@ -32,10 +32,10 @@ def number(group: Group, metavar: str = "N") -> Parameter:
     return Parameter(group=group, converter=whole_number, metavar=metavar)
 
 
-Inputs = Annotated[tuple[Path, ...], Parameter(name="input", group=MAIN)]
+Inputs = Annotated[tuple[Path, ...], Parameter(name="input")]
 """The files of a list."""
 
-Results = Annotated[Path, Parameter(name=["--results", "-o"], group=MAIN)]
+Results = Annotated[Path, Parameter(name=["--results", "-o"])]
 """The run that a command is about."""
 
 PreflightMode = Literal["auto", "always", "never"]
@@ -60,15 +60,15 @@ def grouped(kind: type[Kind]) -> type[Kind]:
 class TargetOptions:
     """Where the service is, and how it may be called."""
 
-    instance: Annotated[str, Parameter(group=MAIN, metavar="ID")] = ""
+    instance: Annotated[str, Parameter(metavar="ID")] = ""
     """Instance that holds the certificates."""
-    region: Annotated[str, Parameter(group=MAIN, metavar="REGION")] = ""
+    region: Annotated[str, Parameter(metavar="REGION")] = ""
     """Region of the instance, as in cn-hangzhou."""
     vpc: Annotated[bool, Parameter(group=PACE)] = False
     """Use the region's endpoint inside its VPC."""
-    endpoint: Annotated[str, Parameter(group=MAIN, metavar="URL")] = ""
+    endpoint: Annotated[str, Parameter(metavar="URL")] = ""
     """Where the service is, in place of a region."""
-    source_address: Annotated[tuple[str, ...], Parameter(group=PACE, consume_multiple=False, metavar="ADDRESS")] = ()
+    source_address: Annotated[tuple[str, ...], Parameter(group=PACE, metavar="ADDRESS")] = ()
     """Local address to send from; repeat it for more."""
 
     rate: Annotated[int, number(PACE)] = ACCOUNT_LIMIT
@@ -173,7 +173,6 @@ class ApprovalOptions(ChangeOptions):
         Parameter(
             group=APPROVAL,
             converter=names_of(get_args(Required)),
-            consume_multiple=False,
             metavar="OPTION,…",
             show_choices=False,
         ),
@@ -195,7 +194,7 @@ class LanguageOptions:
 class NotifyOptions:
     """Who gets a message; no option of these is stored, since a URL holds a token."""
 
-    notify: Annotated[tuple[str, ...], Parameter(group=OUTPUT, consume_multiple=False, metavar="URL")] = ()
+    notify: Annotated[tuple[str, ...], Parameter(group=OUTPUT, metavar="URL")] = ()
     """Send a message there in the end: an apprise URL, a secret for the environment or a job file; see help notify."""
 
 
@@ -213,7 +212,7 @@ class StopOptions:
 class CallOptions(StopOptions, ServiceOptions, StateOptions, ApprovalOptions, NotifyOptions, LanguageOptions):
     """Options of every command that changes certificates row by row."""
 
-    yes: Annotated[bool, Parameter(name=["--yes", "-y"], group=MAIN)] = False
+    yes: Annotated[bool, Parameter(name=["--yes", "-y"])] = False
     """Do not ask."""
 
 
@@ -228,7 +227,6 @@ class StartOptions:
         Parameter(
             group=LIST,
             converter=names_of(get_args(Retried)),
-            consume_multiple=False,
             metavar="OUTCOME,…",
         ),
     ] = ()
@@ -262,7 +260,6 @@ class ResultsOptions:
         Path | None,
         Parameter(
             name=["--results", "-o"],
-            group=MAIN,
             metavar="FILE",
             help=f"Results: {SUFFIXES_SHOWN}. Default: next to the list, named after it and the action.",
         ),
@@ -287,7 +284,7 @@ class Options(ResumeOptions, OverwriteOptions):
 class BoundOptions:
     """The plan that a run is bound to."""
 
-    plan: Annotated[Path | None, Parameter(group=MAIN, metavar="FILE")] = None
+    plan: Annotated[Path | None, Parameter(metavar="FILE")] = None
     """Do what plan -o has kept, or refuse; action and list are taken from it."""
     approver_key: Annotated[Path | None, Parameter(group=APPROVAL, metavar="FILE")] = None
     """Allowed signers (OpenSSH), one of whom must have signed the plan: FILE.sig."""
@@ -297,7 +294,7 @@ class BoundOptions:
 class RunOptions(BoundOptions, Options):
     """Options of ``run``."""
 
-    dry_run: Annotated[bool, Parameter(group=MAIN)] = False
+    dry_run: bool = False
     """Plan it, as plan does; change nothing."""
 
 
@@ -305,7 +302,7 @@ class RunOptions(BoundOptions, Options):
 class PlanOptions(ServiceOptions, ListOptions, ChangeOptions, LanguageOptions):
     """Options of ``plan``."""
 
-    output: Annotated[Path | None, Parameter(name=["--output", "-o"], group=MAIN, metavar="FILE")] = None
+    output: Annotated[Path | None, Parameter(name=["--output", "-o"], metavar="FILE")] = None
     """Keep the plan in this .plan.json, for run --plan."""
-    overwrite: Annotated[bool, Parameter(group=MAIN)] = False
+    overwrite: bool = False
     """Replace the file if it exists."""

@@ -10,7 +10,7 @@ import msgspec
 from bulkcert.service.actions import ACTIONS
 from bulkcert.store.database import Contradiction
 from bulkcert.store.outcome import DESIRED, SHOWN, Outcome
-from bulkcert.store.sessions import Asked, Control, Session
+from bulkcert.store.sessions import OF_JSON, Asked, Control, Session
 
 _BEFORE = "({})".format(", ".join(sorted({repr(action.before) for action in ACTIONS.values()})))
 """States to which a call can change a certificate back."""
@@ -81,12 +81,13 @@ def sessions(db: sqlite3.Connection) -> list[Session]:
     """Returns the sessions, the newest last."""
     names = Session.__struct_fields__
     statement = f"SELECT {', '.join(names)} FROM session ORDER BY id"  # noqa: S608 - names of ours
+    found = []
     try:
-        found = [msgspec.convert(dict(zip(names, row, strict=True)), Session) for row in db.execute(statement)]
-        for each in found:
-            for text in (each.options, each.figures, each.verification):
-                msgspec.json.decode(text or "{}", type=dict)
-    except msgspec.MsgspecError as error:
+        for row in db.execute(statement):
+            columns = dict(zip(names, row, strict=True))
+            json = {name: columns[name] and msgspec.json.decode(columns[name]) for name in OF_JSON}
+            found.append(msgspec.convert(columns | json, Session))
+    except (msgspec.MsgspecError, TypeError) as error:
         raise Contradiction from error
     return found
 

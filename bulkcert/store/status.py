@@ -106,7 +106,7 @@ class RunStatus(msgspec.Struct, frozen=True):
             if each.kind != "verify":
                 return None
             if each.verification is not None:
-                return msgspec.json.decode(each.verification, type=Verification)
+                return each.verification
         return None
 
     @property

@@ -8,10 +8,20 @@ from rich.text import Text
 
 from bulkcert.errors import ON_PURPOSE, BulkcertError, ExitStatus
 from bulkcert.log import is_json
-from bulkcert.output.advice import REASON_WIDTH, UNREAD, label_of, left_words, meaning, meaning_read, read_words
 from bulkcert.output.failed import FailedRows
 from bulkcert.output.formats import FormulaRows
-from bulkcert.output.steps import steps_after, steps_left, undone_words
+from bulkcert.output.steps import (
+    REASON_WIDTH,
+    UNREAD,
+    label_of,
+    left_words,
+    meaning,
+    meaning_read,
+    read_words,
+    steps_after,
+    steps_left,
+    undone_words,
+)
 from bulkcert.output.summary import Kind, Summary
 from bulkcert.store.outcome import DESIRED, Outcome
 from bulkcert.store.sessions import Verification
@@ -100,9 +110,10 @@ def warn_of_formulas(path: Path, formulas: FormulaRows) -> None:
 
 
 def _left(summary: Summary, status: RunStatus) -> str:
-    """Returns in one line why a run that has ended in order does not end with 0."""
+    """Returns in one line why a run that has ended in order does not end with 0, and the file that says most of it."""
+    file = summary.failed.file if summary.failed else summary.results
     if status.is_undone:
-        return tr("UNDONE: {what}; see {file}", what=undone_words(status), file=_where(summary))
+        return tr("UNDONE: {what}; see {file}", what=undone_words(status), file=file)
     left = {name: count for name, count in summary.outcomes.items() if name not in {*DESIRED, Outcome.DUPLICATE}}
     rows, what = sum(left.values()), tr(", ").join(f"{count:,} {name}" for name, count in left.items())
     if not left:
@@ -112,13 +123,8 @@ def _left(summary: Summary, status: RunStatus) -> str:
         "{count:,} rows are not in the desired state: {what}; see {file}",
         rows,
         what=what,
-        file=_where(summary),
+        file=file,
     )
-
-
-def _where(summary: Summary) -> str:
-    """Returns the file that says most of what is amiss."""
-    return summary.failed.file if summary.failed else summary.results
 
 
 def summary_rows(summary: Summary, status: RunStatus, *, calls: int) -> Iterator[tuple[str, str | Text]]:
