@@ -12,9 +12,10 @@ from bulkcert import __version__
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input import ROW, PinnedList, annotated, ca_keys
 from bulkcert.output import summary
-from bulkcert.output.advice import Advice, meaning, quoted
+from bulkcert.output.advice import Advice, quoted
 from bulkcert.output.evidence import prove
 from bulkcert.output.files import read_regular, sha256_of
+from bulkcert.output.steps import meaning
 from bulkcert.output.summary import utc
 from bulkcert.report.figures import (
     CaCount,
@@ -266,11 +267,9 @@ def _controlled(control: Control) -> Controlled:
 def _exit_meaning(status: RunStatus, asked: Asked) -> str:
     if status.state is State.INTERRUPTED and status.doing and not status.doing.stopped:
         return tr("interrupted; to resume: {command}", command=quoted(status.files.command("resume")))
-    if not asked.rows and status.exit_status == ExitStatus.OK:
-        return tr("nothing to do: the list was empty")
     read = status.verification
     by_reading = read.stopped if read and read.exit_status == status.exit_status else ""
-    return (status.doing.stopped if status.doing else "") or by_reading or meaning(status.exit_status)
+    return (status.doing.stopped if status.doing else "") or by_reading or meaning(status.exit_status, asked.rows)
 
 
 def _results(files: RunFiles) -> ResultsFile:
