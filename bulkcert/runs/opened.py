@@ -178,9 +178,9 @@ class OpenRun(msgspec.Struct):
                 if path != self.pinned.path:
                     path.unlink()
 
-    def status(self) -> RunStatus:
-        """Returns the status of the run, as its store says."""
-        return self.store.read(lambda db: status_in(self.files, db))
+    def status(self, *, brief: bool = True) -> RunStatus:
+        """Returns the status of the run, as its store says (``store.status.status_in``)."""
+        return self.store.read(lambda db: status_in(self.files, db, brief=brief))
 
     def close(self) -> None:
         """Gives the run up; of one that no session has begun nothing is left."""
