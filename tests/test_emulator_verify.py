@@ -188,7 +188,7 @@ def test_nonces_are_remembered_as_long_as_needed_and_no_longer():
         for number in range(10):
             assert nonces.use(f"{minute}-{number}", now + SKEW_S, now)
 
-    assert len(nonces) <= 10 * (SKEW_S / 60 + 5)
+    assert sum(map(len, nonces._buckets.values())) <= 10 * (SKEW_S / 60 + 5)
 
 
 KEYS = [

@@ -68,6 +68,7 @@ def test_what_is_indented_goes_on_below_itself(printed):
 def test_a_report(tmp_path, language):
     """A report fits; a digest has a line of its own, and the meanings of outcomes are folded in their column."""
     files = made_run(tmp_path, *RUNS["unregistered"])
+    files.results.touch()
     with speaking(language):
         lines = render(count(files), "text", WIDTH).decode().splitlines()
     instance = next(line for line in lines if "post-cn-made" in line and line.startswith("  "))

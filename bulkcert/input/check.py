@@ -26,7 +26,8 @@ _INVISIBLE = r"[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]"
 _NUMBER = r"^\s*[+-]?[0-9]+(?:[eE][+-][0-9]+|[.,][0-9]+[eE][+-]?[0-9]+|[.,]0+)\s*$"
 # What programs write for nothing, errors of spreadsheets, and a number kept as text by a formula: ="0012".
 _PLACEHOLDER = r"(?i)^(?:null|nil|none|nan|n/a|undefined|#[a-z0-9/]+[!?]?|=.*)$"
-_ROUNDED = rf"^[1-9][0-9]{{{EXACT_DIGITS - 1}}}0+$"
+ROUNDED = rf"^[1-9][0-9]{{{EXACT_DIGITS - 1}}}0+$"
+"""A number that has lost its digits after the fifteenth, where every serial of a column is one."""
 
 
 class SerialProblem(IntEnum):
@@ -84,11 +85,6 @@ def faults(serials: pl.Series) -> pl.Series:
         .otherwise(SerialProblem.NONE)
     )
     return serials.alias("text").to_frame().select(fault.cast(pl.UInt8)).to_series()
-
-
-def all_rounded(serials: pl.Series) -> bool:
-    """Returns whether every serial is a number that has lost its digits after the fifteenth."""
-    return bool(serials.str.contains(_ROUNDED).all())
 
 
 class InvalidRow(msgspec.Struct, frozen=True):

@@ -15,16 +15,17 @@ from bulkcert.input.check import (
     NO_REGION,
     PROTECTED_CA,
     PROTECTED_DEVICE,
+    ROUNDED,
     WRONG_INSTANCE,
     WRONG_REGION,
     Check,
     InvalidRow,
     SerialProblem,
-    all_rounded,
     faults,
     problems,
 )
 from bulkcert.input.columns import InstanceSource
+from bulkcert.input.pinned import PinnedList
 from bulkcert.input.protect import Protection
 from bulkcert.input.records import Part
 from bulkcert.service.actions import JOINT, of_ca_key
@@ -56,6 +57,7 @@ class Findings:
     Attributes:
         instance_columns: The columns of instances and regions, and
         by_row: those of them that rows go by; see ``find_instances``.
+        rows: Rows so far.
     """
 
     instance_columns: tuple[str | None, str | None]
@@ -77,7 +79,7 @@ class Findings:
         self._protection = protection
         self._protected_by = printable(protection.path.name) if protection else ""
         self._digest = hashlib.sha256()
-        self._rows = 0
+        self.rows = 0
         self._left_out, self._hashes = [_NO_FAULTS], [_NO_KEYS]
         self._first_invalid: list[InvalidRow] = []
         self._first_protected: list[InvalidRow] = []
@@ -104,7 +106,7 @@ class Findings:
             fault = fault * FAULTS + found
         if any(self.instance_columns):
             fault = self._placed(named, part, fault)
-        rows = pl.int_range(self._rows + 1, self._rows + keys.height + 1, dtype=pl.UInt32, eager=True).alias("row")
+        rows = pl.int_range(self.rows + 1, self.rows + keys.height + 1, dtype=pl.UInt32, eager=True).alias("row")
         valid = fault == SerialProblem.NONE
         joined = _digested(keys, self._digest)
         if self._protection:
@@ -125,14 +127,14 @@ class Findings:
         # a memory error.
         self._hashes.append(pl.DataFrame({"row": rows, "one": joined.hash(seed=1), "two": joined.hash(seed=2)}))
         self._count(cas)
-        self._rows += part.frame.height
+        self.rows += part.frame.height
 
-    def check(self, sha256: str, pinned: pl.LazyFrame) -> Check:
-        """Returns the findings, now that all rows are in: the serials are given once more.
+    def check(self, sha256: str, pinned: PinnedList) -> Check:
+        """Returns the findings, now that all rows are in; what is protected is looked for among them once more.
 
         Raises:
             BulkcertError: INPUT_INVALID: a spreadsheet has rounded the serials, or devices are to be protected from
-                an action on CAs, and nothing says under which CA they are.
+                an action on CAs, and nothing says under which CA they are; INPUT_UNREADABLE: the pinned list.
         """
         for suspect in self._suspects.values():
             if suspect:
@@ -147,10 +149,14 @@ class Findings:
             self._digest.update(self._instance_digest.digest())
         else:
             cas = {of_ca_key(ca)[0]: rows for ca, rows in cas.items()}
-        protected_cas = protection.protected_cas() if protection else ()
+        protected_cas, unplaced, mistaken = set[str](), 0, tuple[str, ...]()
+        if protection:
+            protected_cas, unplaced = protection.protected_cas(), protection.unplaced()
+            with pinned.reading():
+                mistaken = protection.mistaken(pinned.keys, protected["row"])
         return Check(
             columns=self._columns,
-            rows=self._rows,
+            rows=self.rows,
             sha256=sha256,
             keys_sha256=self._digest.hexdigest(),
             invalid=left_out.height - protected.height,
@@ -163,8 +169,8 @@ class Findings:
             protected_by=self._protected_by,
             protection=f"{self._protected_by}: {protection.describe(protected.height)}" if protection else "",
             protected_cas=frozenset(ca for ca in cas if of_ca_key(ca)[0] in protected_cas),
-            unplaced=protection.unplaced() if protection else 0,
-            mistaken=protection.mistaken(pinned, protected["row"]) if protection else (),
+            unplaced=unplaced,
+            mistaken=mistaken,
             instances=self._regions,
             instance_columns=self.instance_columns,
         )
@@ -214,7 +220,7 @@ class Findings:
             raise _changed(place, "this one is a number as spreadsheets write it", f"{_EXPORT_AS_TEXT}.")
         if serials.name not in self._suspects or not (nonblank := found != SerialProblem.BLANK).any():
             return
-        if not all_rounded(serials.filter(nonblank)):
+        if not serials.filter(nonblank).str.contains(ROUNDED).all():
             del self._suspects[serials.name]
         elif not self._suspects[serials.name]:
             self._suspects[serials.name] = _place(part, serials, nonblank.arg_max() or 0)
@@ -224,7 +230,7 @@ class Findings:
         self._left_out.append(found)
         for first, kind in ((self._first_invalid, ~_IS_PROTECTED), (self._first_protected, _IS_PROTECTED)):
             for row, code in found.filter(kind).head(INVALID_SHOWN - len(first)).iter_rows():
-                index = row - self._rows - 1
+                index = row - self.rows - 1
                 column, reason = problems(code, self._columns, self.instance_columns, self._protected_by)[0]
                 place = f"{part.file}:{part.line(index) or part.row + index}"
                 first.append(InvalidRow(place, column, printable(keys[column][index] or ""), reason))

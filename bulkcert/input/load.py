@@ -36,7 +36,6 @@ class _Loading:
     late: bool = True
     # What messages call the first file.
     first_file: str = ""
-    rows: int = 0
     # The columns of the serials, that of the CA last, and what the rows come to, once they are known.
     keys: tuple[str, ...] = ()
     findings: Findings = field(init=False)
@@ -55,9 +54,8 @@ class _Loading:
                 part.confirm_text(column)
             self.pinning.write(frame)
             self.findings.add(frame.select(pl.col(columns).cast(pl.String)), part)
-            self.rows += frame.height
             if on_progress:
-                on_progress(self.rows)
+                on_progress(self.findings.rows)
 
     def _whole(self, file: File, frame: pl.DataFrame) -> pl.DataFrame:
         """Returns rows of a file with all columns so far, in their order."""
@@ -126,9 +124,8 @@ class _Loading:
             self.pinning.write(pl.DataFrame(schema=self.types))
         self.pinning.finish()
         device = self.keys[0] if self.by_device else None
-        pinned = PinnedList(path, self.rows, (*self.types,), device, self.keys[-1])
-        with pinned.reading():
-            check = self.findings.check(sha256, pinned.keys)
+        pinned = PinnedList(path, self.findings.rows, (*self.types,), device, self.keys[-1])
+        check = self.findings.check(sha256, pinned)
         if check.several_instances:
             pinned = msgspec.structs.replace(pinned, instance_column=check.instance_columns[0])
         return pinned, check

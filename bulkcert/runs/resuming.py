@@ -13,8 +13,9 @@ from bulkcert.input import ROW, PinnedList, annotated
 from bulkcert.output.evidence import prove
 from bulkcert.runs.command_options import VerifyOptions, carried, changed
 from bulkcert.runs.job import ResolvedJob, resolve
-from bulkcert.runs.opened import OpenRun, confirm_instance, confirm_real, pinned_of, remove, same_service
+from bulkcert.runs.opened import OpenRun, confirm_instance, confirm_real, pinned_of, remove
 from bulkcert.runs.options import OF_ONE_START, CallOptions, Options, ResumeOptions
+from bulkcert.service.regions import same_service
 from bulkcert.store import queries, read_states
 from bulkcert.store.outcome import Outcome
 from bulkcert.store.paths import RunFiles
@@ -115,21 +116,13 @@ def resume_earlier(new: OpenRun, earlier: Asked) -> OpenRun:
     return resumed
 
 
-_NAMES = {"action": "the action", "on": "the instance", "endpoint": "the endpoint", "keys_sha256": "the list"}
-
-
 def differences_of(earlier: Asked, asked: Asked) -> list[str]:
     """Returns in what two runs differ, in words."""
-    found = []
-    for field_, name in _NAMES.items():
-        before, now = getattr(earlier, field_), getattr(asked, field_)
-        if field_ == "endpoint" and same_service(before, now):
-            continue
-        if before != now:
-            shown = {"endpoint": "at"}.get(field_, field_)
-            values = f"({getattr(earlier, shown)} there, {getattr(asked, shown)} now)"
-            found.append(name if field_ == "keys_sha256" else f"{name} {values}")
-    return found
+    values = {"the action": (earlier.action, asked.action), "the instance": (earlier.on, asked.on)}
+    if not same_service(earlier.endpoint, asked.endpoint):
+        values["the endpoint"] = (earlier.at, asked.at)
+    found = [f"{name} ({before} there, {now} now)" for name, (before, now) in values.items() if before != now]
+    return [*found, "the list"] if earlier.keys_sha256 != asked.keys_sha256 else found
 
 
 def _compared(before: PinnedList, now: PinnedList) -> str:

@@ -14,8 +14,8 @@ from socket import gethostname
 from typing import Any, Self
 
 from bulkcert.errors import BulkcertError, ExitStatus, own_error, status_by
-from bulkcert.output.advice import left_words, meaning, sentence
-from bulkcert.output.steps import steps_left, undone_words
+from bulkcert.output.advice import sentence
+from bulkcert.output.steps import left_words, meaning, steps_left, undone_words
 from bulkcert.store.paths import RunFiles
 from bulkcert.store.sessions import SessionKind
 from bulkcert.store.status import RunStatus, status_of

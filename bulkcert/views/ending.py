@@ -8,10 +8,20 @@ from rich.text import Text
 
 from bulkcert.errors import ON_PURPOSE, BulkcertError, ExitStatus
 from bulkcert.log import is_json
-from bulkcert.output.advice import REASON_WIDTH, UNREAD, label_of, left_words, meaning, meaning_read, read_words
 from bulkcert.output.failed import FailedRows
 from bulkcert.output.formats import FormulaRows
-from bulkcert.output.steps import steps_after, steps_left, undone_words
+from bulkcert.output.steps import (
+    REASON_WIDTH,
+    UNREAD,
+    label_of,
+    left_words,
+    meaning,
+    meaning_read,
+    read_words,
+    steps_after,
+    steps_left,
+    undone_words,
+)
 from bulkcert.output.summary import Kind, Summary
 from bulkcert.store.outcome import DESIRED, Outcome
 from bulkcert.store.sessions import Verification

@@ -85,11 +85,11 @@ def _plan(run: Run, credentials: Credentials) -> Iterator[tuple[str, str | Text]
     yield tr("time"), about(run.left / job.rate)
     if options.deadline is not None:
         yield tr("deadline"), _deadline(options.deadline, run.left / job.rate)
-    yield tr("results"), str(job.results)
+    yield tr("results"), str(job.files.results)
     if run.replaces:
         yield "", tr("in place of those of another run, which has changed nothing")
     yield from change_rows(run.change)
-    if options.overwrite and job.results.exists():
+    if options.overwrite and job.files.results.exists():
         dropped = tr("what an earlier run with these results has done is dropped (--overwrite)")
         yield "", Text(dropped, style="yellow")
 

@@ -8,8 +8,17 @@ from rich.text import Text
 
 from bulkcert.engine.figures import LaneState, LastError, Stats
 from bulkcert.errors import ON_PURPOSE, ExitStatus
-from bulkcert.output.advice import Step, label_of, left_words, meaning, read_words
-from bulkcert.output.steps import is_undoing, steps_left, to_verify, undone_words
+from bulkcert.output.advice import Step
+from bulkcert.output.steps import (
+    is_undoing,
+    label_of,
+    left_words,
+    meaning,
+    read_words,
+    steps_left,
+    to_verify,
+    undone_words,
+)
 from bulkcert.service.actions import ACTIONS
 from bulkcert.store.outcome import Outcome
 from bulkcert.store.sessions import Session, SessionKind
