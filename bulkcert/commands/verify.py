@@ -75,7 +75,7 @@ def _executed(
         calling.call(verifier.read, provider, calling.leave_reading, *watches)
         verification = verifier.finish()
         log_verified(verification, started)
-        status = opened.status()
+        status = opened.status(brief=False)
         with speaking(options.language):
             show_verified(verifier, verification, status, as_json=options.json, quiet=options.quiet)
     return verification

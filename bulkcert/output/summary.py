@@ -198,7 +198,7 @@ def summary_of(
         maybe_undone=status.maybe_undone,
         drifted=status.drifted,
         calls_at_least=any(each.finished is None for each in acted),
-        unknown_before=queries.unknown_before(db),
+        unknown_before=status.unknown_before,
         failed=failed,
         formulas=written.formulas,
         instances=asked.instances,

@@ -32,7 +32,9 @@ class RowKind(msgspec.Struct, frozen=True):
 def kinds_of(rows: pl.DataFrame) -> list[RowKind]:
     """Returns the kinds of certificates: of all rows but the duplicates."""
     own = rows.filter(pl.col("outcome") != Outcome.DUPLICATE.value)
-    grouped = own.group_by("outcome", "code", "verified", "maybe_undone").agg(pl.len(), pl.col("row").head(MOST_NAMED))
+    grouped = own.group_by("outcome", "code", "verified", "maybe_undone", maintain_order=True).agg(
+        pl.len(), pl.col("row").head(MOST_NAMED)
+    )
     return [RowKind(Outcome(outcome), code or "", *more) for outcome, code, *more in grouped.iter_rows()]
 
 
