@@ -55,7 +55,7 @@ def on_network(run: Run) -> str:
 
 def _plan(run: Run, credentials: Credentials) -> Iterator[tuple[str, str | Text]]:
     job, options = run.job, run.job.options
-    yield from rehearsal_line(rehearsal=job.rehearsal)
+    yield from rehearsal_line() if job.rehearsal else ()
     yield tr("action"), f"{job.action.name}{tr(': ')}{tr(job.action.verb)}"
     yield tr("instance"), tr("{instance} at {endpoint}", instance=job.on, endpoint=job.at)
     used = zip(run.check.instance_columns, (options.instance, options.region), strict=True)
