@@ -140,7 +140,6 @@ def steps_left(status: RunStatus) -> Iterator[Step]:
 
 
 def _after_the_end(status: RunStatus) -> Iterator[Step]:
-    """Yields what to do about a run that has ended: with the rows that are not in the desired state."""
     files, outcomes, doing = status.files, status.outcomes, status.doing
     if status.is_undone:
         yield Step(tr("to do it again"), files.command("resume", "--retry", "undone"))
@@ -169,7 +168,6 @@ def _before_resuming(stop_code: str, exit_status: int | None) -> str:
 
 
 def _after_reading(status: RunStatus, newest: Session) -> Iterator[Step]:
-    """Yields what to do about a verification that has not read everything."""
     read = status.verification
     if newest.ended_at is None and newest.options.get("watch"):
         yield Step(tr("to resume the watch"), status.files.command("resume"))

@@ -160,7 +160,6 @@ def _meaning(status: RunStatus, exit_status: int) -> str:
 
 
 def _rows(status: RunStatus) -> Iterator[str]:
-    """Yields what became of the rows, and what is left to do."""
     outcomes = ", ".join(f"{count:,} {spaced(outcome)}" for outcome, count in status.outcomes.items())
     if status.asked is not None:
         yield f"rows: {status.asked.rows:,}{outcomes and f': {outcomes}'}"

@@ -233,7 +233,6 @@ def _errors(errors: list[LastError]) -> Iterator[tuple[str, Text]]:
 
 
 def _controls(status: RunStatus) -> Iterator[tuple[str, str | Text]]:
-    """Yields what operators have asked of the newest session."""
     session = acting(status)
     asked = [each for each in status.controls if session is not None and each.session == session.id]
     if earlier := asked[:-CONTROLS_SHOWN]:
