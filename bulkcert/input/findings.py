@@ -19,7 +19,6 @@ from bulkcert.input.check import (
     WRONG_INSTANCE,
     WRONG_REGION,
     Check,
-    InvalidRow,
     SerialProblem,
     faults,
     problems,
@@ -81,8 +80,7 @@ class Findings:
         self._digest = hashlib.sha256()
         self.rows = 0
         self._left_out, self._hashes = [_NO_FAULTS], [_NO_KEYS]
-        self._first_invalid: list[InvalidRow] = []
-        self._first_protected: list[InvalidRow] = []
+        self._first_invalid, self._first_protected = list[str](), list[str]()
         self._rows_by_ca = Counter[str]()
         # The columns in which every serial so far looks like a number that has lost its last digits; with each, what
         # to report of the first one.
@@ -232,8 +230,9 @@ class Findings:
             for row, code in found.filter(kind).head(INVALID_SHOWN - len(first)).iter_rows():
                 index = row - self.rows - 1
                 column, reason = problems(code, self._columns, self.instance_columns, self._protected_by)[0]
+                value = printable(keys[column][index] or "")
                 place = f"{part.file}:{part.line(index) or part.row + index}"
-                first.append(InvalidRow(place, column, printable(keys[column][index] or ""), reason))
+                first.append(f"{place}: {column} {reason}" + f" ({value})" * (value != ""))
 
     def _count(self, cas: pl.Series) -> None:
         for ca, rows in cas.value_counts(sort=False).iter_rows():
