@@ -12,7 +12,7 @@ LIST, CHANGE = "ListDeviceCertificateByCaSn", "InactivateDeviceCertificate"
 
 
 def test_same_seed_same_faults():
-    """A printed seed is enough to see the same faults again; the default mix has all, and lets nearly all calls through."""
+    """A printed seed is enough to see the same faults again; its default mix has all, and is rare."""
     first, second = (FaultPlan(DEFAULT_FAULTS, 7) for _ in range(2))
 
     assert [first.draw(CHANGE) for _ in range(2000)] == [second.draw(CHANGE) for _ in range(2000)]
