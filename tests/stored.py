@@ -28,7 +28,7 @@ def status(results):
 def figures(results):
     """Returns the live figures that each session of a run has left last; None where it has left none."""
     told = [session.figures for session in status(results).sessions]
-    return [None if text is None else msgspec.json.decode(text, type=Stats) for text in told]
+    return [None if left is None else msgspec.convert(left, Stats) for left in told]
 
 
 def ask(results, question, *about):

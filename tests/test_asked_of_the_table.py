@@ -9,8 +9,8 @@ import pytest
 from msgspec.structs import replace
 
 from bulkcert.errors import BulkcertError
-from bulkcert.output.advice import _BY_OUTCOME, UNREAD, Advice
-from bulkcert.output.steps import _before_resuming
+from bulkcert.output.advice import _BY_OUTCOME, Advice
+from bulkcert.output.steps import UNREAD, _before_resuming
 from bulkcert.runs.undo import no_inverse
 from bulkcert.runs.verify import confirm_watchable
 from bulkcert.service.actions import ACTIONS

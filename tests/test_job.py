@@ -100,7 +100,7 @@ def test_standard_input_names_no_results():
     with pytest.raises(BulkcertError, match="--results is missing"):
         resolve("delete-ca", (Path("-"),), Options(**GOOD))
     job = resolve("delete-ca", (Path("a.csv"), Path("b.csv")), Options(**GOOD))
-    assert (job.results, job.list_name) == (Path("a.delete-ca.results.csv"), "a.csv, b.csv")
+    assert (job.files.results, job.list_name) == (Path("a.delete-ca.results.csv"), "a.csv, b.csv")
 
 
 @pytest.mark.parametrize("inputs", ['["a.csv", "b.csv"]', '"a.csv"'])

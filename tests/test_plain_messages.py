@@ -6,7 +6,7 @@ import socket
 import pytest
 
 from bulkcert.service.classification import classify_failure
-from bulkcert.service.credentials import _source_text
+from bulkcert.service.credentials import _checked
 from bulkcert.service.transport import NotSent
 
 REASONS = {
@@ -42,4 +42,4 @@ def test_sources_of_credentials(provider, told, profile, monkeypatch):
     """Where they come from is told in words, with the profile that the environment chooses; other names stay."""
     monkeypatch.setenv("ALIBABA_CLOUD_PROFILE", profile)
 
-    assert _source_text(provider) == told
+    assert _checked("id", "secret", None, provider).source == told

@@ -23,8 +23,8 @@ from program import (
 from stored import ask, change, kill, status
 
 from bulkcert.input import PinnedList
-from bulkcert.runs.opened import same_service
 from bulkcert.runs.run import BELIEVED_S
+from bulkcert.service.regions import same_service
 from bulkcert.store import queries
 
 pytestmark = pytest.mark.usefixtures("inside")
@@ -164,7 +164,7 @@ def test_a_watch_that_was_killed(place):
     place.service.seed(place.devices[:1], "1")
     place.resume().ended(0)
     assert [each.kind for each in status(RESULTS).sessions] == ["run", "verify", "verify"]
-    assert '"attempts":3' in status(RESULTS).sessions[-1].options
+    assert status(RESULTS).sessions[-1].options["attempts"] == 3
     assert place.states == ["0"] * 20
     here("verify", RESULTS, *UNHURRIED).ended(0)
     kill(RESULTS)

@@ -35,7 +35,9 @@ def resume(results: Path, options: ResumeOptions) -> ExitStatus:
             came = verify.execute(files, provider, own)
         case own, unknown:
             came = undo.execute(files, provider, own, include_unknown=unknown)
-    return terminal.ended(came.exit_status, came, as_json=options.json)
+    if options.json:
+        terminal.print_json(came)
+    return ExitStatus(came.exit_status)
 
 
 def stored_options(typed: Mapping[str, str]) -> dict[str, Any]:

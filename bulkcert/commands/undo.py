@@ -31,7 +31,9 @@ def undo(results: Path, options: CallOptions, *, include_unknown: bool | None) -
     """Does the inverse action for exactly the rows that a run has changed; the results show them as undone."""
     files = RunFiles.named_by(results, options.state_dir)
     came = execute(files, ChainCredentials(), options, include_unknown=include_unknown)
-    return terminal.ended(came.exit_status, came, as_json=options.json)
+    if options.json:
+        terminal.print_json(came)
+    return ExitStatus(came.exit_status)
 
 
 def execute(

@@ -29,7 +29,9 @@ def verify(results: Path, options: VerifyOptions) -> ExitStatus:
     """Reads back the status of every row of a run and adds it to the results; 0 if all are in the desired state."""
     files = RunFiles.named_by(results, options.state_dir)
     came = execute(files, ChainCredentials(), options)
-    return terminal.ended(came.exit_status, came, as_json=options.json)
+    if options.json:
+        terminal.print_json(came)
+    return ExitStatus(came.exit_status)
 
 
 def execute(
@@ -73,7 +75,7 @@ def _executed(
         calling.call(verifier.read, provider, calling.leave_reading, *watches)
         verification = verifier.finish()
         log_verified(verification, started)
-        status = opened.status()
+        status = opened.status(brief=False)
         with speaking(options.language):
             show_verified(verifier, verification, status, as_json=options.json, quiet=options.quiet)
     return verification

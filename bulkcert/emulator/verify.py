@@ -5,7 +5,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import lru_cache
 from hashlib import sha256
 
 from bulkcert.emulator.messages import Refusal, Request
@@ -64,14 +63,9 @@ class Nonces:
         self._buckets.setdefault(int(expires_at // _BUCKET_S), set()).add(nonce)
         return True
 
-    def __len__(self) -> int:
-        """Returns how many nonces are remembered."""
-        return sum(map(len, self._buckets.values()))
 
-
-@lru_cache(maxsize=64)
 def _unix_time(date: str) -> float:
-    """Returns a date in Unix seconds; cached, since all calls of one second carry the same text."""
+    """Returns a date in Unix seconds."""
     if not _DATE.fullmatch(date):
         raise Refusal("InvalidTimeStamp.Format")
     try:

@@ -22,7 +22,7 @@ from bulkcert.engine.progress import LaneProgress, Progress
 from bulkcert.engine.session import client_from
 from bulkcert.engine.target import Target
 from bulkcert.errors import ExitStatus
-from bulkcert.fleet.messages import Call, Grant, LaneReport, Orders, Result
+from bulkcert.fleet.messages import Call, Grant, LaneReport, Orders
 from bulkcert.fleet.shares import LEASE_S
 from bulkcert.service.actions import OPERATIONS
 from bulkcert.service.connection import Sockets
@@ -95,13 +95,6 @@ class RelayedSlowDown(SlowDown):
         self._urgent = urgent
         self.throttles: list[float] = []
         """What throttles that were not reported yet asked to wait, in seconds."""
-        self.answers = 0
-        """Answers that were not reported yet."""
-
-    def answered(self) -> None:
-        """Takes note of an answer that is no throttle."""
-        super().answered()
-        self.answers += 1
 
     def throttled(self, now: float, retry_after_s: float) -> None:
         """Takes note of a throttle verdict."""
@@ -167,7 +160,7 @@ class Caller:
         self._lane = Lane(self._client, self._pacer, LaneProgress())
         self._calls: deque[Call] = deque()
         self._waiting = asyncio.Semaphore(0)
-        self._results: list[Result] = []
+        self._results: list[tuple[int, CallResult | None]] = []
         self._number = self._held = 0
         self._tasks = {asyncio.ensure_future(self._work()) for _ in range(orders.workers)}
         self._tasks |= {asyncio.ensure_future(each) for each in (self.lanes.renewal.keep(), self._end())}
@@ -189,13 +182,12 @@ class Caller:
             counts=counts,
             errors=[*progress.errors.values()],
             throttles=slow_down.throttles,
-            answers=slow_down.answers,
             is_silent=progress.outage.ongoing,
             halt=progress.stop,
             key=(self._provider.current.access_key_id, self._provider.current.source),
             leaves=self._ends.is_set() and not (self._calls or self._results or self._held),
         )
-        self._results, self._window.unreported, slow_down.throttles, slow_down.answers = [], [], [], 0
+        self._results, self._window.unreported, slow_down.throttles = [], [], []
         progress.errors = {}
         return made
 
@@ -226,7 +218,7 @@ class Caller:
         self._drop()
 
     def _drop(self) -> None:
-        self._results.extend(Result(call.number, None) for call in self._calls)
+        self._results.extend((call.number, None) for call in self._calls)
         self._calls.clear()
 
     async def wait(self) -> None:
@@ -242,14 +234,14 @@ class Caller:
                 continue
             call = self._calls.popleft()
             if self.lanes.stopping.is_set():
-                self._results.append(Result(call.number, None))
+                self._results.append((call.number, None))
                 continue
             operation = OPERATIONS[call.operation]
             parameters = dict(zip(("MqttInstanceId", *operation.parameters), call.values, strict=True))
             self._held += 1  # until it is known what became of it, whether it was sent yet or not
             settled = await self.lanes.settle(self._lane, operation, parameters, unanswered=call.unanswered)
             self._held -= 1
-            self._results.append(Result(call.number, None if settled is None else _without_secret(settled)))
+            self._results.append((call.number, None if settled is None else _without_secret(settled)))
             if self.lanes.stopping.is_set():
                 self._urgent.set()
 

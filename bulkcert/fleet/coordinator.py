@@ -194,20 +194,15 @@ class FleetLanes(Lanes):
         elif not member.resumes_at:
             member.doing = "no answer from the service" if report.is_silent else "calling"
         self._window.merge(member.take(report, self.progress, now))
-        member.calls.difference_update([each.number for each in report.results])
+        member.calls.difference_update([number for number, _ in report.results])
         stopping = self.stopping.is_set()
-        for each in report.results:
-            self._settle(each.number, each.result, stopping=stopping)
-
-    def _settle(self, number: int, result: CallResult | None, *, stopping: bool) -> None:
-        if result is not None and (stopping or not result.again):
-            self._pool.settle(number, result)
-        elif result is not None:
-            self._pool.again(number, attempts=result.attempts, unanswered=result.unanswered)
-        elif stopping:
-            self._pool.drop(number)
-        else:
-            self._pool.again(number)
+        for number, result in report.results:
+            if stopping or (result is not None and not result.again):
+                self._pool.settle(number, result)
+            elif result is not None:
+                self._pool.again(number, attempts=result.attempts, unanswered=result.unanswered)
+            else:
+                self._pool.again(number)
 
     def _granted(self, member: Member, report: LaneReport, now: float) -> Grant:
         stops, slow_down = self.stopping.is_set(), self.progress.slow_down

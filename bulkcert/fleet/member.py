@@ -87,12 +87,13 @@ class Member:
         """Counts what it reports with what all have done; returns when it has sent, by the coordinator's clock."""
         slow_down = progress.slow_down
         self.key = report.key
-        for _ in range(report.answers):
+        answers = sum(report.counts.latency_counts) - sum(self.counts.latency_counts) - len(report.throttles)
+        for _ in range(answers):
             slow_down.answered()
         for wait_s in report.throttles:
             slow_down.throttled(now, wait_s)
-        if report.answers or report.throttles:
-            progress.outage.answer(now, throttled=not report.answers)
+        if answers or report.throttles:
+            progress.outage.answer(now, throttled=not answers)
         progress.in_flight += report.in_flight - self.in_flight
         self.in_flight = report.in_flight
         add_counts(progress, self.counts, report.counts)

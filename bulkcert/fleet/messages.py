@@ -51,13 +51,6 @@ class Orders(msgspec.Struct, frozen=True):
     instances: dict[str, str]
 
 
-class Result(msgspec.Struct, frozen=True, array_like=True):
-    """What came of a call; None where it was not sent."""
-
-    number: int
-    result: CallResult | None
-
-
 class LaneReport(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a lane reports, several times a second.
 
@@ -66,13 +59,13 @@ class LaneReport(msgspec.Struct, frozen=True, omit_defaults=True):
         number: Of the newest grant that it has; 0 before the first.
         stamp: Its own clock, in seconds; the lease that answers counts from here.
         hello: Who it is; None once the coordinator knows.
-        results: Calls that are over since the last report.
+        results: Calls that are over since the last report, by number, with what came of them; None where one was not
+            sent.
         sent: When requests were sent since, by the same clock.
         in_flight: Calls that wait for an answer.
         counts: What it has counted in this session.
         errors: The newest error of each code that came since.
         throttles: What each throttle since asked to wait, in seconds.
-        answers: Answers since that were none.
         is_silent: Whether the service does not answer it.
         halt: Why it makes no more calls; None if it does.
         key: Access key that it signs with, and where that comes from.
@@ -83,13 +76,12 @@ class LaneReport(msgspec.Struct, frozen=True, omit_defaults=True):
     number: int
     stamp: float
     hello: Hello | None = None
-    results: list[Result] = []
+    results: list[tuple[int, CallResult | None]] = []
     sent: list[float] = []
     in_flight: int = 0
     counts: Counts = msgspec.field(default_factory=Counts)
     errors: list[LastError] = []
     throttles: list[float] = []
-    answers: int = 0
     is_silent: bool = False
     halt: Stop | None = None
     key: tuple[str, str] = ("", "")

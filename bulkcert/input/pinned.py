@@ -166,17 +166,15 @@ class Pinning:
         self._pieces[-1].close()
         if len(self._pieces) == 1:
             return
-        whole = self._path.with_name(f"{self._path.name}.whole")
         scans = [pl.scan_parquet(piece.path, glob=False) for piece in self._pieces]
+        whole = _Piece(self._path.with_name(f"{self._path.name}.whole"), self._pieces[-1].schema)
+        self._pieces.append(whole)
         try:
-            with _create(whole) as file:
-                _sink(pl.concat(scans, how="diagonal"), file, len(self._pieces[-1].schema))
-            whole.replace(self._path)
+            whole.write(pl.concat(scans, how="diagonal"))
+            whole.path.replace(self._path)
         except (OSError, pl.exceptions.PolarsError) as error:
-            with suppress(OSError):
-                whole.unlink()
             raise _cannot_pin(self._path, error) from error
-        for piece in self._pieces[1:]:
+        for piece in self._pieces[1:-1]:
             with suppress(OSError):  # of no use, and the next session takes it away
                 piece.path.unlink()
 
@@ -190,10 +188,10 @@ class _Piece:
         self._ended = False
         self._frames: Queue[pl.DataFrame | None] = Queue(2)
         try:
-            self._file = _create(path)
+            self._file = os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600), "wb")
         except OSError as error:
             raise _cannot_pin(path, error) from error
-        self.thread = threading.Thread(target=self._write, name=path.name)
+        self.thread = threading.Thread(target=self._run, name=path.name)
 
     def put(self, frame: pl.DataFrame) -> None:
         if self._failure is None:
@@ -215,10 +213,13 @@ class _Piece:
         with suppress(OSError):
             self.path.unlink()
 
-    def _write(self) -> None:
+    def write(self, table: pl.LazyFrame) -> None:
+        with self._file:
+            table.sink_parquet(self._file, row_group_size=rows_at_once(len(self.schema)), **_FORMAT)
+
+    def _run(self) -> None:
         try:
-            with self._file:
-                _sink(register_io_source(self._generate, schema=self.schema), self._file, len(self.schema))
+            self.write(register_io_source(self._generate, schema=self.schema))
         except BaseException as error:  # noqa: BLE001 - a panic of polars is one; close() raises it
             self._failure = error
             while not self._ended:  # nobody must wait for room
@@ -230,14 +231,6 @@ class _Piece:
         while (frame := self._frames.get()) is not None:
             yield frame if columns is None else frame.select(columns)
         self._ended = True
-
-
-def _create(path: Path) -> Any:
-    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600), "wb")
-
-
-def _sink(table: pl.LazyFrame, file: Any, columns: int) -> None:
-    table.sink_parquet(file, row_group_size=rows_at_once(columns), **_FORMAT)
 
 
 def rows_at_once(columns: int) -> int:

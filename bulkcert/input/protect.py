@@ -10,7 +10,7 @@ from pathlib import Path
 import polars as pl
 
 from bulkcert.errors import BulkcertError, ExitStatus
-from bulkcert.input.check import REASONS, SerialProblem, all_rounded, faults
+from bulkcert.input.check import REASONS, ROUNDED, SerialProblem, faults
 from bulkcert.input.columns import lacking, quoted, the_column
 from bulkcert.input.files import File, open_file, unreadable
 from bulkcert.input.records import MalformedError, Part, read_lines
@@ -224,7 +224,7 @@ def _checked(part: Part, names: Mapping[str, str]) -> pl.DataFrame:
 
 def _refuse_rounded(path: Path, found: pl.DataFrame) -> None:
     for serials in found:
-        if len(nonblank := serials.drop_nulls()) and all_rounded(nonblank):
+        if len(nonblank := serials.drop_nulls()) and nonblank.str.contains(ROUNDED).all():
             raise _refused(
                 f"{path}: every serial ends in zeros after its fifteenth digit, as {quoted(nonblank[0])} does: a "
                 "spreadsheet has changed them",

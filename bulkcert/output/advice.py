@@ -1,18 +1,15 @@
 """What a finding means and what to do next: the one table that all commands read from."""
 
-from collections.abc import Iterator
 from enum import StrEnum
-from pathlib import Path
 
 import msgspec
 
-from bulkcert.errors import ExitStatus
 from bulkcert.service.actions import ACTIONS, INSTANCE_ACCESS, Action, Status
 from bulkcert.service.codes import NO_DATA, WRONG_ECHO, Verdict, rule_for
-from bulkcert.store.outcome import NEVER_READ, Outcome
+from bulkcert.store.outcome import Outcome
 from bulkcert.store.paths import RunFiles
-from bulkcert.store.sessions import Asked, Verification
-from bulkcert.words import counted, later, printable, spaced, tr
+from bulkcert.store.sessions import Asked
+from bulkcert.words import later, spaced, tr
 
 _AGAIN = later("Call them again: {again}")
 
@@ -79,23 +76,6 @@ class Remedy(StrEnum):
 
 
 _CHECK_NETWORK = later("Check the endpoint and the network. Call them again: {again}")
-_BY_EXIT_STATUS = {
-    ExitStatus.OK: later("every row is in the desired state"),
-    ExitStatus.INCOMPLETE: later("finished, and some rows are not in the desired state"),
-    ExitStatus.STOPPED_EARLY: later("stopped early on purpose; it can be resumed"),
-}
-
-
-REASON_WIDTH = 200
-"""Characters of a reason that are shown."""
-
-UNREAD = {
-    **{outcome.value: outcome.value for outcome in NEVER_READ},
-    "refused": later("refused by the service"),
-    "called_again": later("called again since"),
-    "not_reached": later("not reached"),
-}
-"""Why rows were not read, in words."""
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -116,62 +96,11 @@ def quoted(command: str) -> str:
     return f"`{command}`"
 
 
-def meaning(exit_status: int, rows: int = 1) -> str:
-    """Returns an exit status of a run over so many rows in words."""
-    if not rows and exit_status == ExitStatus.OK:
-        return tr("nothing to do: the list was empty")
-    said = _BY_EXIT_STATUS.get(ExitStatus(exit_status))
-    return tr(said) if said else tr("stopped before all rows were called")
-
-
-def meaning_read(verification: Verification) -> str:
-    """Returns the exit status of a verification in words."""
-    match verification.exit_status:
-        case ExitStatus.OK:
-            return tr("every row is in the desired state")
-        case ExitStatus.INCOMPLETE if verification.not_desired:
-            also = tr(", some were not read") if verification.unread else ""
-            return tr("finished, and some rows are not in the desired state") + also
-        case ExitStatus.INCOMPLETE:
-            return tr("finished, and some rows were not read")
-        case _ if verification.unread:
-            return tr("stopped before all rows were read")
-        case _:
-            return tr("stopped")
-
-
-def label_of(verification: Verification) -> str:
-    """Returns ``verified``, unless nothing came of it or not all that it was to read."""
-    return tr("verified") if verification.is_proof else tr("not verified")
-
-
-def read_words(verification: Verification) -> str:
-    """Returns on one line what a verification has read, what not, and why it ended early if it did."""
-    return tr("; ").join(_parts(verification)) or tr("no rows")
-
-
-def _parts(verification: Verification) -> Iterator[str]:
-    if verification.stopped:
-        reason = printable(verification.stopped.removesuffix("."), REASON_WIDTH)
-        yield tr("ended with {status}: {why}", status=verification.exit_status, why=reason)
-    if verification.statuses:
-        yield tr(", ").join(f"{count:,} {spaced(status)}" for status, count in verification.statuses.items())
-        yield tr("{count:,} not in the desired state", count=verification.not_desired)
-    if verification.unread:
-        because = [f"{count:,} {tr(UNREAD[reason])}" for reason, count in verification.unread_because.items()]
-        yield tr("{count:,} not read ({reasons})", count=verification.unread, reasons=tr(", ").join(because))
-
-
 def meaning_of(outcome: Outcome, code: str = "") -> str:
     """Returns what a code says, or the outcome where there is none or no table lists it."""
     if not code or outcome is Outcome.UNDONE:
         return tr(_BY_OUTCOME[outcome][0])
     return tr(_OWN_CODES.get(code, "")) or rule_for(code).message or tr("no table lists this code")
-
-
-def left_words(file: str | Path, rows: int) -> str:
-    """Returns what is in the file of the rows that are not in the desired state, tried or not, in words."""
-    return tr("{file}: {rows} not in the desired state", file=file, rows=counted(rows, "row"))
 
 
 def on_unregistered(action: Action, *, protected: bool) -> str:

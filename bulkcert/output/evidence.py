@@ -38,11 +38,7 @@ class Evidence:
         return [*chain.from_iterable(self.proved(batch))]
 
     def proved(self, batch: pl.DataFrame) -> Iterator[list[tuple[object, ...]]]:
-        """Yields the same in parts; they are proved as they are taken.
-
-        Raises:
-            BulkcertError: A row is not as it was written.
-        """
+        """Yields the same in parts, which are proved as they are taken."""
         if not batch.height:
             return
         first, (devices, cas) = int(batch[ROW][0]), (column.to_list() for column in _serials(batch))

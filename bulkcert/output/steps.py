@@ -1,6 +1,7 @@
-"""What to do next about a run: the commands, the most urgent first."""
+"""What a run has come to, in words, and what to do next: the commands, the most urgent first."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import get_args
 
 import msgspec
@@ -9,9 +10,10 @@ from bulkcert.errors import ExitStatus
 from bulkcert.output.advice import Advice, Step
 from bulkcert.service.actions import ACTIONS
 from bulkcert.service.codes import WRONG_INSTANCE
-from bulkcert.store.outcome import Outcome, Retried
+from bulkcert.store.outcome import NEVER_READ, Outcome, Retried
+from bulkcert.store.sessions import Session, Verification
 from bulkcert.store.status import RunStatus, State
-from bulkcert.words import counted, later, tr, trn
+from bulkcert.words import counted, later, printable, spaced, tr, trn
 
 _STALLED = later("look at process {pid} on {host}; if it has to be killed, to resume")
 _MENDED_FIRST = frozenset(
@@ -23,6 +25,74 @@ _STEPS_OF_THEIR_OWN = (Outcome.NOT_REGISTERED, Outcome.UNDONE)
 """Outcomes of rows that are not called again without a thought."""
 
 _TO_THE_END = (ExitStatus.OK, ExitStatus.INCOMPLETE)
+
+_BY_EXIT_STATUS = {
+    ExitStatus.OK: later("every row is in the desired state"),
+    ExitStatus.INCOMPLETE: later("finished, and some rows are not in the desired state"),
+    ExitStatus.STOPPED_EARLY: later("stopped early on purpose; it can be resumed"),
+}
+
+REASON_WIDTH = 200
+"""Characters of a reason that are shown."""
+
+UNREAD = {
+    **{outcome.value: outcome.value for outcome in NEVER_READ},
+    "refused": later("refused by the service"),
+    "called_again": later("called again since"),
+    "not_reached": later("not reached"),
+}
+"""Why rows were not read, in words."""
+
+
+def meaning(exit_status: int, rows: int = 1) -> str:
+    """Returns an exit status of a run over so many rows in words."""
+    if not rows and exit_status == ExitStatus.OK:
+        return tr("nothing to do: the list was empty")
+    said = _BY_EXIT_STATUS.get(ExitStatus(exit_status))
+    return tr(said) if said else tr("stopped before all rows were called")
+
+
+def meaning_read(verification: Verification) -> str:
+    """Returns the exit status of a verification in words."""
+    match verification.exit_status:
+        case ExitStatus.OK:
+            return tr("every row is in the desired state")
+        case ExitStatus.INCOMPLETE if verification.not_desired:
+            also = tr(", some were not read") if verification.unread else ""
+            return tr("finished, and some rows are not in the desired state") + also
+        case ExitStatus.INCOMPLETE:
+            return tr("finished, and some rows were not read")
+        case _ if verification.unread:
+            return tr("stopped before all rows were read")
+        case _:
+            return tr("stopped")
+
+
+def label_of(verification: Verification) -> str:
+    """Returns ``verified``, unless nothing came of it or not all that it was to read."""
+    return tr("verified") if verification.is_proof else tr("not verified")
+
+
+def read_words(verification: Verification) -> str:
+    """Returns on one line what a verification has read, what not, and why it ended early if it did."""
+    return tr("; ").join(_parts(verification)) or tr("no rows")
+
+
+def _parts(verification: Verification) -> Iterator[str]:
+    if verification.stopped:
+        reason = printable(verification.stopped.removesuffix("."), REASON_WIDTH)
+        yield tr("ended with {status}: {why}", status=verification.exit_status, why=reason)
+    if verification.statuses:
+        yield tr(", ").join(f"{count:,} {spaced(status)}" for status, count in verification.statuses.items())
+        yield tr("{count:,} not in the desired state", count=verification.not_desired)
+    if verification.unread:
+        because = [f"{count:,} {tr(UNREAD[reason])}" for reason, count in verification.unread_because.items()]
+        yield tr("{count:,} not read ({reasons})", count=verification.unread, reasons=tr(", ").join(because))
+
+
+def left_words(file: str | Path, rows: int) -> str:
+    """Returns what is in the file of the rows that are not in the desired state, tried or not, in words."""
+    return tr("{file}: {rows} not in the desired state", file=file, rows=counted(rows, "row"))
 
 
 def undone_words(status: RunStatus) -> str:
@@ -65,11 +135,11 @@ def steps_left(status: RunStatus) -> Iterator[Step]:
         yield Step(_before_resuming("", status.came_to), resume)
     else:
         yield from _after_the_end(status)
-    yield from _after_reading(status)
+    if session is not None and session.kind == "verify":
+        yield from _after_reading(status, session)
 
 
 def _after_the_end(status: RunStatus) -> Iterator[Step]:
-    """Yields what to do about a run that has ended: with the rows that are not in the desired state."""
     files, outcomes, doing = status.files, status.outcomes, status.doing
     if status.is_undone:
         yield Step(tr("to do it again"), files.command("resume", "--retry", "undone"))
@@ -97,12 +167,9 @@ def _before_resuming(stop_code: str, exit_status: int | None) -> str:
     return tr("after that, to resume") if exit_status in _MENDED_FIRST else tr("to resume")
 
 
-def _after_reading(status: RunStatus) -> Iterator[Step]:
-    """Yields what to do about a verification that has not read everything."""
-    newest, read = status.session, status.verification
-    if newest is None or newest.kind != "verify":
-        return
-    if newest.ended_at is None and msgspec.json.decode(newest.options).get("watch"):
+def _after_reading(status: RunStatus, newest: Session) -> Iterator[Step]:
+    read = status.verification
+    if newest.ended_at is None and newest.options.get("watch"):
         yield Step(tr("to resume the watch"), status.files.command("resume"))
     elif newest.ended_at is None or (read and (read.stopped or "refused" in read.unread_because)):
         yield Step(tr("to read what was not read"), status.files.command("verify"))

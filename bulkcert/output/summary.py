@@ -198,7 +198,7 @@ def summary_of(
         maybe_undone=status.maybe_undone,
         drifted=status.drifted,
         calls_at_least=any(each.finished is None for each in acted),
-        unknown_before=queries.unknown_before(db),
+        unknown_before=status.unknown_before,
         failed=failed,
         formulas=written.formulas,
         instances=asked.instances,
@@ -222,9 +222,9 @@ def sessions_of(status: RunStatus, db: sqlite3.Connection) -> list[SessionSummar
     """Returns what each session did: as far as it has said, and at least what the outcomes of its rows show."""
     seen, summaries = queries.calls(db), []
     for session in status.sessions:
-        figures = msgspec.json.decode(session.figures or "{}")
-        figures["calls"] = max(figures.get("calls", 0), seen.get(session.id, 0))
+        figures = session.figures or {}
         more = {
+            "calls": max(figures.get("calls", 0), seen.get(session.id, 0)),
             "started": utc(session.started_at / 1000),
             "finished": None if session.ended_at is None else utc(session.ended_at / 1000),
             "change": msgspec.to_builtins(session.change),
@@ -236,7 +236,7 @@ def sessions_of(status: RunStatus, db: sqlite3.Connection) -> list[SessionSummar
 def caps_of(session: stored.Session) -> Caps:
     """Returns the limits that a session kept."""
     limits = session.limits
-    lanes = msgspec.convert(msgspec.json.decode(session.figures or "{}").get("lanes", []), list[LaneState])
+    lanes = msgspec.convert((session.figures or {}).get("lanes", []), list[LaneState])
     # What the service has seen calls come from, where lanes of other machines had part in them.
     addresses = [*dict.fromkeys(lane.egress for lane in lanes if lane.name)] or list(limits.addresses)
     lane = lane_cap(limits.rate, limits.per_address_rate, len(addresses))

@@ -12,9 +12,10 @@ from bulkcert import __version__
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input import ROW, PinnedList, annotated, ca_keys
 from bulkcert.output import summary
-from bulkcert.output.advice import Advice, meaning, quoted
+from bulkcert.output.advice import Advice, quoted
 from bulkcert.output.evidence import prove
 from bulkcert.output.files import read_regular, sha256_of
+from bulkcert.output.steps import meaning
 from bulkcert.output.summary import utc
 from bulkcert.report.figures import (
     CaCount,
@@ -55,6 +56,7 @@ _ROWS = pl.Schema(
         "finished_at": pl.Int64(),
         "latency_ms": pl.Float64(),
         "verified": pl.Categorical(),
+        "verified_at": pl.Int64(),
     }
 )
 """The columns of ``queries.figures``; times in Unix milliseconds."""
@@ -86,7 +88,8 @@ def _count(status: RunStatus, asked: Asked, db: sqlite3.Connection, headings: He
     digest = None if status.is_held else prove(pinned, lambda question, *about: question(db, *about))
     rows = _rows(db, pinned)
     kinds = kinds_of(rows)
-    first, last = (None if at is None else utc(at / 1000) for at in queries.read_back_between(db))
+    read_at = rows["verified_at"].drop_nulls().sort()
+    first, last = (utc(read_at[0] / 1000), utc(read_at[-1] / 1000)) if read_at.len() else (None, None)
     known = _certificates(kinds, status, action, read=first is not None)
     # What an earlier verification has read is none of what the last one did.
     read = status.verification or (None if first is None else _ever_read(kinds))
@@ -129,7 +132,7 @@ def _count(status: RunStatus, asked: Asked, db: sqlite3.Connection, headings: He
 
 
 def _rows(db: sqlite3.Connection, pinned: PinnedList) -> pl.DataFrame:
-    """Returns all rows in order, about 60 bytes each.
+    """Returns all rows in order, about 70 bytes each.
 
     They have the columns of ``queries.figures``, ``ca``, and ``maybe_undone``: whether an undo may have changed the row
     back without a trace.
@@ -182,7 +185,6 @@ def _in_order(outcomes: Counter[str]) -> dict[str, int]:
 
 
 def _ever_read(kinds: list[RowKind]) -> Verification:
-    """Returns what was read back, by whichever verification."""
     statuses: Counter[str] = Counter()
     unread: Counter[str] = Counter()
     for kind in kinds:
@@ -193,7 +195,6 @@ def _ever_read(kinds: list[RowKind]) -> Verification:
 
 
 def _by_ca(rows: pl.DataFrame) -> dict[str, Counter[str]]:
-    """Returns the rows of each CA, by its key, by outcome."""
     counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for ca, outcome, number in rows.group_by("ca", "outcome").len().iter_rows():
         counts[ca or ""][outcome] += number
@@ -248,7 +249,6 @@ def _calls(rows: pl.DataFrame, starts: list[SessionFigures]) -> Calls:
 
 
 def _start(status: RunStatus, session: Session, done: summary.SessionSummary) -> SessionFigures:
-    """Returns a session with its newest figures."""
     return SessionFigures(
         **msgspec.structs.asdict(done),
         state="ended" if session.ended_at else "running" if status.is_held and session is status.session else "killed",
@@ -264,11 +264,9 @@ def _controlled(control: Control) -> Controlled:
 def _exit_meaning(status: RunStatus, asked: Asked) -> str:
     if status.state is State.INTERRUPTED and status.doing and not status.doing.stopped:
         return tr("interrupted; to resume: {command}", command=quoted(status.files.command("resume")))
-    if not asked.rows and status.exit_status == ExitStatus.OK:
-        return tr("nothing to do: the list was empty")
     read = status.verification
     by_reading = read.stopped if read and read.exit_status == status.exit_status else ""
-    return (status.doing.stopped if status.doing else "") or by_reading or meaning(status.exit_status)
+    return (status.doing.stopped if status.doing else "") or by_reading or meaning(status.exit_status, asked.rows)
 
 
 def _results(files: RunFiles) -> ResultsFile:

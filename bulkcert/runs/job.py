@@ -11,11 +11,11 @@ from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.output.formats import suffix_of
 from bulkcert.runs.approval import bound
 from bulkcert.runs.converters import LARGEST_NUMBER, Problems, short
-from bulkcert.runs.opened import same_service
 from bulkcert.runs.options import ApprovalOptions, CallOptions, ListOptions, Options, RunOptions
 from bulkcert.runs.planned import KeptPlan
 from bulkcert.runs.target import refuse_job, resolve_target
 from bulkcert.service.actions import ACTIONS, Action, ActionName
+from bulkcert.service.regions import same_service
 from bulkcert.store.paths import SUFFIXES_SHOWN, RunFiles, default_results
 from bulkcert.store.sessions import PlanRecord
 from bulkcert.words import counted
@@ -55,7 +55,7 @@ class ResolvedJob(ListTarget, frozen=True, kw_only=True):
 
     Attributes:
         source: Where the list is read: these files, or a list that was pinned.
-        results: The results file.
+        files: The files of the run.
         max_errors: When to give up.
         options: The options as typed, for what needs no resolving.
         rehearsal: Whether it calls an emulator that ends with it.
@@ -64,17 +64,12 @@ class ResolvedJob(ListTarget, frozen=True, kw_only=True):
     """
 
     source: tuple[Path, ...]
-    results: Path
+    files: RunFiles
     max_errors: Limit
     options: Options
     rehearsal: bool = False
     plan: KeptPlan | None = None
     typed: str = ""
-
-    @property
-    def files(self) -> RunFiles:
-        """The files of the run."""
-        return RunFiles(self.results, self.options.state_dir)
 
 
 def resolve(
@@ -133,7 +128,7 @@ def resolve(
         action=ACTIONS[action],
         inputs=inputs,
         source=source or inputs,
-        results=results,
+        files=RunFiles(results, options.state_dir),
         max_errors=limit,
         options=options,
         rehearsal=rehearsal,

@@ -104,7 +104,7 @@ def _earlier(job: ResolvedJob, store: Store) -> Asked | None:
         BulkcertError: CANNOT_WRITE: these are results of others.
     """
     if store.is_new:  # also where all of it was interrupted
-        there = next((path for path in (job.results, job.files.failed) if os.path.exists(path)), None)
+        there = next((path for path in (job.files.results, job.files.failed) if os.path.exists(path)), None)
         if there is not None and not job.options.overwrite:
             raise BulkcertError(
                 ExitStatus.CANNOT_WRITE,
@@ -131,7 +131,7 @@ def _opened(job: ResolvedJob, new: OpenRun, earlier: Asked | None, check: Check)
     lifted = set(protected) - set(queries.rows(store.db, queries.LEFT_ALONE)) if protected else ()
     if earlier is not None:
         reopen(opened, job.options.retry)
-    prove_columns(job.results, opened.pinned)
+    prove_columns(job.files.results, opened.pinned)
     plan = job.plan.record if job.plan is not None else opened.plan
     confirm_required(job.options, plan)
     return Run(job, opened, check, len(lifted), plan, replaces)
@@ -224,7 +224,7 @@ def _asked(job: ResolvedJob, check: Check, pinned: PinnedList, run_id: str) -> A
         sha256=check.sha256,
         pinned_sha256=sha256_of(pinned.path),
         inputs=tuple(map(str, job.inputs)),
-        results=str(job.results),
+        results=str(job.files.results),
         directory=directory,
         columns=pinned.columns,
         device_column=pinned.device_column,

@@ -13,8 +13,9 @@ from bulkcert.input import ROW, PinnedList, annotated
 from bulkcert.output.evidence import prove
 from bulkcert.runs.command_options import VerifyOptions, carried, changed
 from bulkcert.runs.job import ResolvedJob, resolve
-from bulkcert.runs.opened import OpenRun, confirm_instance, confirm_real, pinned_of, remove, same_service
+from bulkcert.runs.opened import OpenRun, confirm_instance, confirm_real, pinned_of, remove
 from bulkcert.runs.options import OF_ONE_START, CallOptions, Options, ResumeOptions
+from bulkcert.service.regions import same_service
 from bulkcert.store import queries, read_states
 from bulkcert.store.outcome import Outcome
 from bulkcert.store.paths import RunFiles
@@ -39,11 +40,10 @@ def left_of(files: RunFiles, options: ResumeOptions) -> ResolvedJob | VerifyOpti
     confirm_real(files, asked, "resume")
     session = None if options.retry else _interrupted(status)
     if session is not None and session.kind == "undo":
-        return carried(CallOptions, options), bool(_stored(session).get("include_unknown"))
+        return carried(CallOptions, options), bool(session.options.get("include_unknown"))
     if session is not None and session.kind == "verify":
-        stored = _stored(session)
-        left = max(0.0, float(stored["watch"]) - (time.time() - session.started_at / 1000))
-        return carried(VerifyOptions, options, watch=left, every=float(stored["every"]))
+        left = max(0.0, float(session.options["watch"]) - (time.time() - session.started_at / 1000))
+        return carried(VerifyOptions, options, watch=left, every=float(session.options["every"]))
     return _job(files, asked, options)
 
 
@@ -66,23 +66,19 @@ def stored_options(status: RunStatus, *, retries: bool) -> dict[str, Any]:
     session = None if retries else _interrupted(status)
     # What was typed for an undo or a verification since is not meant for the run.
     session = session or next((each for each in reversed(status.sessions) if each.kind == "run"), None)
-    return {} if session is None else changed(ResumeOptions, _stored(session), without=OF_ONE_START)
+    return {} if session is None else changed(ResumeOptions, session.options, without=OF_ONE_START)
 
 
 def _interrupted(status: RunStatus) -> Session | None:
     """Returns the session that did not reach its end: the newest, or the one that was read back since."""
     session = status.session
-    if session is not None and session.kind == "verify" and (_is_over(session) or not _stored(session).get("watch")):
+    if session is not None and session.kind == "verify" and (_is_over(session) or not session.options.get("watch")):
         session = status.doing
     return None if session is None or _is_over(session) else session
 
 
 def _is_over(session: Session) -> bool:
     return session.exit_status in (ExitStatus.OK, ExitStatus.INCOMPLETE)
-
-
-def _stored(session: Session) -> dict[str, Any]:
-    return msgspec.json.decode(session.options, type=dict[str, Any])
 
 
 def resume_earlier(new: OpenRun, earlier: Asked) -> OpenRun:
@@ -120,21 +116,13 @@ def resume_earlier(new: OpenRun, earlier: Asked) -> OpenRun:
     return resumed
 
 
-_NAMES = {"action": "the action", "on": "the instance", "endpoint": "the endpoint", "keys_sha256": "the list"}
-
-
 def differences_of(earlier: Asked, asked: Asked) -> list[str]:
     """Returns in what two runs differ, in words."""
-    found = []
-    for field_, name in _NAMES.items():
-        before, now = getattr(earlier, field_), getattr(asked, field_)
-        if field_ == "endpoint" and same_service(before, now):
-            continue
-        if before != now:
-            shown = {"endpoint": "at"}.get(field_, field_)
-            values = f"({getattr(earlier, shown)} there, {getattr(asked, shown)} now)"
-            found.append(name if field_ == "keys_sha256" else f"{name} {values}")
-    return found
+    values = {"the action": (earlier.action, asked.action), "the instance": (earlier.on, asked.on)}
+    if not same_service(earlier.endpoint, asked.endpoint):
+        values["the endpoint"] = (earlier.at, asked.at)
+    found = [f"{name} ({before} there, {now} now)" for name, (before, now) in values.items() if before != now]
+    return [*found, "the list"] if earlier.keys_sha256 != asked.keys_sha256 else found
 
 
 def _compared(before: PinnedList, now: PinnedList) -> str:

@@ -32,9 +32,9 @@ def remove_old(job: ResolvedJob, exit_status: int, today: date) -> dict[Path, st
         return {}
     oldest, found = today - timedelta(days=days), {}
     try:
-        earlier = [results for results, day in _earlier(job.results, job.options.state_dir) if day < oldest]
+        earlier = [results for results, day in _earlier(job.files.results, job.options.state_dir) if day < oldest]
     except OSError as error:
-        return {job.results.parent: str(error)}
+        return {job.files.results.parent: str(error)}
     for results in earlier:
         try:
             found[results] = _remove(RunFiles(results, job.options.state_dir), job)

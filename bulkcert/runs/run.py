@@ -33,7 +33,7 @@ from bulkcert.service.actions import Status
 from bulkcert.store import queries, read_states
 from bulkcert.store.database import unusable
 from bulkcert.store.evidence import Serials
-from bulkcert.store.outcome import Outcome, Row
+from bulkcert.store.outcome import Outcome
 from bulkcert.store.sessions import ChangeRecord, PlanRecord
 from bulkcert.store.store import now_ms
 from bulkcert.words import counted
@@ -105,7 +105,7 @@ class Run(msgspec.Struct):
     @property
     def drops(self) -> bool:
         """Whether results are there that it replaces: they must not go for a start that the service refuses."""
-        return self.job.options.overwrite and not self.job.rehearsal and os.path.exists(self.job.results)
+        return self.job.options.overwrite and not self.job.rehearsal and os.path.exists(self.job.files.results)
 
     @property
     def calls(self) -> int:
@@ -128,10 +128,6 @@ class Run(msgspec.Struct):
         """Certificates that this session calls at most, now that states were read: what needs no call is gone."""
         left = self.opened.store.read(queries.counts, self.opened.asked.rows).to_call
         return min(left, self.job.options.limit_rows or left)
-
-    def _batches(self) -> Iterator[list[Row]]:
-        """Yields the rows that this session calls, in order."""
-        return limited(self.opened.batches(without=queries.LEFT_ALONE), self.job.options.limit_rows)
 
     @property
     def changing(self) -> int:
@@ -198,7 +194,8 @@ class Run(msgspec.Struct):
     async def _count_devices(self, lanes: Lanes, found: Found) -> None:
         """Counts the devices of the CAs that are called; those of a list of devices were counted as it was read."""
         if not self.job.action.by_device:
-            rows = chain.from_iterable(self._batches())
+            called = limited(self.opened.batches(without=queries.LEFT_ALONE), self.job.options.limit_rows)
+            rows = chain.from_iterable(called)
             most = await anyio.to_thread.run_sync(lambda: dict.fromkeys((row.ca for row in rows), float("inf")))
             await count_devices(lanes, found, most)
 
@@ -229,7 +226,8 @@ class Run(msgspec.Struct):
             if self.read_at is not None:
                 await anyio.to_thread.run_sync(lambda: opened.store.note(preflight_at=self.read_at))
             self.progress.preflight_over = True
-            await Engine(job.action, lanes, opened.store, max_errors=job.max_errors).run(self._batches())
+            batches = limited(opened.batches(without=queries.LEFT_ALONE), options.limit_rows)
+            await Engine(job.action, lanes, opened.store, max_errors=job.max_errors).run(batches)
 
     async def _read_states(self, lanes: Lanes) -> None:
         """Reads states before the first call: once a row was called, its state before cannot be read any more.

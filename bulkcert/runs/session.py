@@ -222,7 +222,7 @@ def summarize(opened: OpenRun, written: Written | None) -> FailedRows | None:
 def _summarized(opened: OpenRun, written: Written) -> Summary:
     """Seals results that were written, and writes the failed rows; returns the summary of all that."""
     opened.store.seal(written.digest)
-    status = opened.status()
+    status = opened.status(brief=False)
     failed = None
     if status.not_desired:
         failed = write_failed(

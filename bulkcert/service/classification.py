@@ -193,7 +193,14 @@ def _classify_read(
     """
     status, is_list = response.status_code, "PageNo" in operation.parameters
     try:
-        page = _page(response.content, is_list=is_list)
+        if is_list:
+            data = _decode_list(response.content).data
+            total = str(data.total)
+            is_number = total.isascii() and total.isdigit() and len(total) <= MOST_DIGITS
+            # An array that is absent is an empty page.
+            page = Page(data.cas or data.devices or [], int(total) if is_number else 0)
+        else:
+            page = Page([_decode_get(response.content).data])
     except _UNREADABLE:
         message = f"HTTP {status} without the {operation.result} that was asked for"
         return Classification(Verdict.RETRY, NO_DATA, message, status, request_id)
@@ -201,19 +208,6 @@ def _classify_read(
         message = f"HTTP {status} for {found.device_sn or found.sn!r}"
         return Classification(Verdict.RETRY, WRONG_ECHO, message, status, request_id)
     return Classification(Verdict.DONE, "", "", status, request_id, page=page)
-
-
-def _page(content: bytes, *, is_list: bool) -> Page:
-    """Returns what the success body of a reading operation holds; an absent array is an empty page.
-
-    One without ``Data``, or not of this shape, is unreadable.
-    """
-    if not is_list:
-        return Page([_decode_get(content).data])
-    data = _decode_list(content).data
-    total = str(data.total)
-    is_number = total.isascii() and total.isdigit() and len(total) <= MOST_DIGITS
-    return Page(data.cas or data.devices or [], int(total) if is_number else 0)
 
 
 def _is_asked_for(found: Certificate, parameters: Mapping[str, str]) -> bool:

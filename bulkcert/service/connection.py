@@ -115,12 +115,11 @@ class SocketTransport:
 
     def write(self, text: bytes) -> None:
         """Sends it; what the kernel does not take yet waits, in order."""
+        if self.is_closed:
+            return
         if self._unsent:
             self._unsent += text
-        elif not self.is_closed:
-            self._send(text)
-
-    def _send(self, text: bytes) -> None:
+            return
         try:
             sent = self._raw.send(text)
         except BlockingIOError:
@@ -130,11 +129,12 @@ class SocketTransport:
             return
         self._unsent = text[sent:]
         if self._unsent:
-            self._loop.add_writer(self._raw, self._send_rest)
+            self._loop.add_writer(self._raw, self._write_rest)
 
-    def _send_rest(self) -> None:
+    def _write_rest(self) -> None:
         self._loop.remove_writer(self._raw)
-        self._send(self._unsent)
+        rest, self._unsent = self._unsent, b""
+        self.write(rest)
 
     def close(self, error: OSError | None = None) -> None:
         """Closes it at once: what was not sent yet never is."""

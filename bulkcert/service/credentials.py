@@ -94,8 +94,13 @@ CredentialProvider = FixedCredentials | ChainCredentials
 
 
 def _checked(key: str | None, secret: str | None, token: str | None, provider: str) -> Credentials:
-    """Returns credentials that can be signed with."""
-    source = _source_text(provider)
+    """Returns credentials that can be signed with; ``provider`` is the library's path, as in ``default/oidc_role_arn``.
+
+    The profile that ALIBABA_CLOUD_PROFILE names is named; a link of the chain that is not known stays as it is.
+    """
+    source = _SOURCES.get(provider.removeprefix("default/").partition("/")[0], provider)
+    if profile := os.environ.get("ALIBABA_CLOUD_PROFILE"):
+        source = source.replace("a profile", f"the profile {profile}", 1)
     for text in (key, secret, token or "-"):
         if not (text and text.isascii() and text.isprintable() and text == text.strip()):
             raise BulkcertError(
@@ -120,17 +125,6 @@ _SOURCES = {
     "credential_uri": later("a credentials URI"),
 }
 """What people call the links of the chain, by the library's names of them."""
-
-
-def _source_text(provider: str) -> str:
-    """Returns where credentials come from; ``provider`` is the library's path, as in ``default/cli_profile/static_ak``.
-
-    The profile that ALIBABA_CLOUD_PROFILE names is named; one that is not known stays as it is.
-    """
-    link = provider.removeprefix("default/").partition("/")[0]
-    profile = os.environ.get("ALIBABA_CLOUD_PROFILE")
-    source = _SOURCES.get(link, provider)
-    return source.replace("a profile", f"the profile {profile}", 1) if profile else source
 
 
 _LONG = re.compile(r"[\w+/=%~.-]{16,}")

@@ -112,14 +112,16 @@ class Transport(httpx.AsyncBaseTransport):
             httpx.ReadError: The connection was lost before the answer.
             httpx.RemoteProtocolError: The answer is not HTTP, or too long.
         """
-        loop = asyncio.get_running_loop()
-        limits = request.extensions["timeout"]
+        loop, limits = asyncio.get_running_loop(), request.extensions["timeout"]
         deadline = loop.time() + limits["read"]
-        head = self._head(request)
+        headers, method = request.headers.raw, request.method
+        lines = b"\r\n".join(map(b": ".join, headers))
+        if lines.count(b"\n") != len(headers) - 1:
+            raise NotSent(self._place, ValueError("a header of more than one line"))
+        head = b"%b %b HTTP/1.1\r\n%b\r\n%b" % (method.encode(), request.extensions["target"], lines, _END[method])
         self._expected = max(0, self._expected - 1)
         connection = self._take(loop.time()) or await self._connect(limits["connect"], limits["read"])
-        if self._lacks_spare():
-            self._open_spare(limits)
+        self._open_spare(limits)
         waiting = connection.send(head, deadline)
         if self._wakes_at > deadline:
             self._watch(loop, deadline)
@@ -143,16 +145,17 @@ class Transport(httpx.AsyncBaseTransport):
             What is to be waited for before the call may be sent; None if a connection is there.
         """
         self._expected += 1
-        if self._lacks_spare():
-            return asyncio.wait([self._open_spare(limits)])
+        if (spare := self._open_spare(limits)) is not None:
+            return asyncio.wait([spare])
         if not self._idle and self._opening:
             return asyncio.wait(self._opening, return_when=asyncio.FIRST_COMPLETED)
         return None
 
-    def _lacks_spare(self) -> bool:
-        return len(self._idle) + len(self._opening) < min(SPARE, self._expected) and self._is_reachable
+    def _open_spare(self, limits: Mapping[str, float | None]) -> asyncio.Task[None] | None:
+        """Begins to connect for a call to come; None if there are enough, or the newest did not come about."""
+        if len(self._idle) + len(self._opening) >= min(SPARE, self._expected) or not self._is_reachable:
+            return None
 
-    def _open_spare(self, limits: Mapping[str, float | None]) -> asyncio.Task[None]:
         async def connect() -> None:
             try:
                 self._idle.append(await self._connect(limits["connect"] or 0.0, limits["read"] or 0.0))
@@ -162,14 +165,6 @@ class Transport(httpx.AsyncBaseTransport):
         self._opening.add(task := asyncio.get_running_loop().create_task(connect()))
         task.add_done_callback(self._opening.discard)
         return task
-
-    def _head(self, request: httpx.Request) -> bytes:
-        """Returns a request as it is sent."""
-        headers, method = request.headers.raw, request.method
-        lines = b"\r\n".join(map(b": ".join, headers))
-        if lines.count(b"\n") != len(headers) - 1:
-            raise NotSent(self._place, ValueError("a header of more than one line"))
-        return b"%b %b HTTP/1.1\r\n%b\r\n%b" % (method.encode(), request.extensions["target"], lines, _END[method])
 
     async def aclose(self) -> None:
         """Closes all connections."""

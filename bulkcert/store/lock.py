@@ -94,11 +94,7 @@ def holder_of(path: Path) -> Holder | None:
 
 
 def current_holder(path: Path) -> Holder | None:
-    """Returns who holds a run now; None if nobody does.
-
-    Raises:
-        OSError: The file cannot be opened for reading, for another reason than that it is missing.
-    """
+    """Returns who holds a run now; None if nobody does. Raises as ``is_held``."""
     return (holder_of(path) or Holder(0, "", time.time())) if is_held(path) else None
 
 

@@ -10,7 +10,7 @@ import msgspec
 from bulkcert.service.actions import ACTIONS
 from bulkcert.store.database import Contradiction
 from bulkcert.store.outcome import DESIRED, SHOWN, Outcome
-from bulkcert.store.sessions import Asked, Control, Session
+from bulkcert.store.sessions import OF_JSON, Asked, Control, Session
 
 _BEFORE = "({})".format(", ".join(sorted({repr(action.before) for action in ACTIONS.values()})))
 """States to which a call can change a certificate back."""
@@ -49,9 +49,6 @@ _ANSWER = ", ".join(f"c.{name}" for name in SHOWN[2:] if name != "attempts")
 _CALLED = f"c.attempts IS NOT 0 OR COALESCE(c.newest, {_ANSWER}) IS NOT NULL"
 """Rows of which something has come; ``c`` is the certificate."""
 
-LAST = 2**63 - 1
-"""No row has a greater number."""
-
 WINDOW = (*SHOWN, "before", "verified", "verified_at", "digest", "altered")
 """Columns of ``window``."""
 
@@ -81,12 +78,13 @@ def sessions(db: sqlite3.Connection) -> list[Session]:
     """Returns the sessions, the newest last."""
     names = Session.__struct_fields__
     statement = f"SELECT {', '.join(names)} FROM session ORDER BY id"  # noqa: S608 - names of ours
+    found = []
     try:
-        found = [msgspec.convert(dict(zip(names, row, strict=True)), Session) for row in db.execute(statement)]
-        for each in found:
-            for text in (each.options, each.figures, each.verification):
-                msgspec.json.decode(text or "{}", type=dict)
-    except msgspec.MsgspecError as error:
+        for row in db.execute(statement):
+            columns = dict(zip(names, row, strict=True))
+            json = {name: columns[name] and msgspec.json.decode(columns[name]) for name in OF_JSON}
+            found.append(msgspec.convert(columns | json, Session))
+    except (msgspec.MsgspecError, TypeError) as error:
         raise Contradiction from error
     return found
 
@@ -133,7 +131,7 @@ def not_desired(
     return outcomes.total() - in_it + drifted
 
 
-def rows(db: sqlite3.Connection, condition: str, first: int = 1, last: int = LAST) -> list[int]:
+def rows(db: sqlite3.Connection, condition: str, first: int = 1, last: int = 2**63 - 1) -> list[int]:
     """Returns the rows from ``first`` to ``last``, both included, for which a condition holds, in order."""
     statement = f"SELECT row FROM certificate WHERE row BETWEEN ? AND ? AND {condition}"  # noqa: S608 - ours
     return [row for (row,) in db.execute(statement, (first, last))]
@@ -258,15 +256,9 @@ def window(db: sqlite3.Connection, first: int, last: int) -> list[tuple[Any, ...
 
 def figures(db: sqlite3.Connection, first: int, last: int) -> list[tuple[object, ...]]:
     """Returns what a report counts of the rows from ``first`` to ``last``, both included."""
-    statement = """SELECT row, outcome, code, sent_at, finished_at, latency_ms, verified FROM certificate
+    statement = """SELECT row, outcome, code, sent_at, finished_at, latency_ms, verified, verified_at FROM certificate
         WHERE row BETWEEN ? AND ?"""
     return db.execute(statement, (first, last)).fetchall()
-
-
-def read_back_between(db: sqlite3.Connection) -> tuple[int | None, int | None]:
-    """Returns when the first and the last state were read back, Unix milliseconds; None if none was."""
-    statement = "SELECT MIN(verified_at), MAX(verified_at) FROM certificate WHERE verified IS NOT NULL"
-    return db.execute(statement).fetchone()  # type: ignore[no-any-return]
 
 
 def kinds(db: sqlite3.Connection) -> list[tuple[str, str, int, int]]:

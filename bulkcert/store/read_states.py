@@ -12,9 +12,7 @@ from bulkcert.store.store import Store
 def keep(store: Store, states: Iterable[tuple[int, Serials, str, int | None]]) -> None:
     """Keeps what was read of rows before they were called.
 
-    Args:
-        store: Where.
-        states: Row, serials, state, and when it was read if that is the desired one, which leaves it unchanged.
+    ``states`` are row, serials, state, and when it was read if that is the desired one, which leaves it unchanged.
     """
     found = []
     for row, serials, state, unchanged_at in states:
@@ -44,13 +42,7 @@ def forget_unchanged(store: Store) -> None:
 def keep_later(
     store: Store, states: Iterable[tuple[str, int, int]], serials: Callable[[list[int]], Mapping[int, Serials]]
 ) -> None:
-    """Keeps what was read back of rows after the calls.
-
-    Args:
-        store: Where.
-        states: Status, Unix time in milliseconds, row.
-        serials: Returns those of some rows.
-    """
+    """Keeps what was read back of rows after the calls: status, Unix time in milliseconds, row."""
     states = list(states)
     with store.transaction() as db:
         db.executemany(statements.READ_BACK, states)

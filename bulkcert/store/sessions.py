@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -183,18 +183,18 @@ class Session(msgspec.Struct, frozen=True):
         started_at: When it began.
         preflight_at: When the states before its calls were read, or were to be; null if it has not reached calls.
         beat_at: Its last sign of life.
-        figures: Its newest live figures as JSON (``engine.figures.Stats``); null before the first.
+        figures: Its newest live figures (``engine.figures.Stats``); null before the first.
         ended_at: When it ended in order; null if it has not.
         exit_status: What it ended with.
         stopped: Why it ended early, or an empty text.
         advice: What to do about that.
         stop_code: Code of the service's answer that stopped it; empty where it was no answer.
-        verification: What it has read back, as JSON; null unless it verifies.
+        verification: What it has read back; null unless it verifies, and has come to its end.
     """
 
     id: int
     kind: SessionKind
-    options: str
+    options: dict[str, Any]
     pid: int
     host: str
     user: str
@@ -204,23 +204,27 @@ class Session(msgspec.Struct, frozen=True):
     started_at: int
     preflight_at: int | None
     beat_at: int | None
-    figures: str | None
+    figures: dict[str, Any] | None
     ended_at: int | None
     exit_status: int | None
     stopped: str
     advice: str
     stop_code: str
-    verification: str | None
+    verification: "Verification | None"
 
     @property
     def limits(self) -> Limits:
         """How fast it may be: part of its options."""
-        return msgspec.json.decode(self.options, type=Limits)
+        return msgspec.convert(self.options, Limits)
 
     @property
     def change(self) -> ChangeRecord:
         """Why it changes certificates, and who has approved that: part of its options."""
-        return msgspec.json.decode(self.options, type=ChangeRecord)
+        return msgspec.convert(self.options, ChangeRecord)
+
+
+OF_JSON = ("options", "figures", "verification")
+"""Fields of a session that its row has as JSON."""
 
 
 class Verification(msgspec.Struct, frozen=True):

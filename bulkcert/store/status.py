@@ -53,8 +53,8 @@ class RunStatus(msgspec.Struct, frozen=True):
         drifted: Rows that were in the desired state and read back in another; what has failed is not among them.
         not_desired: Rows that are not in the desired state, or may not be, as far as anybody knows; no duplicates.
         in_doubt: Rows without an outcome that a killed session may have called.
-        unknown_before: Rows that a call may have changed and of which nobody knows what they were before; 0 unless
-            it has ended.
+        unknown_before: Rows that a call may have changed and of which nobody knows what they were before; 0 while
+            somebody holds it.
         holder: Who holds it; None unless somebody does.
         controls: What operators have asked of its sessions, the newest last.
     """
@@ -106,7 +106,7 @@ class RunStatus(msgspec.Struct, frozen=True):
             if each.kind != "verify":
                 return None
             if each.verification is not None:
-                return msgspec.json.decode(each.verification, type=Verification)
+                return each.verification
         return None
 
     @property
@@ -190,11 +190,10 @@ def status_in(
     outcomes, left_alone, to_call = queries.counts(db, asked.rows)
     desired = ACTIONS[asked.action].desired_status
     drifted, maybe_undone = queries.drifted(db, desired), queries.count(db, queries.MAYBE_UNDONE)
-    state = _state(sessions, holder)
-    about_undo = state is State.ENDED and (not brief or outcomes[Outcome.UNDONE] or maybe_undone)
+    about_undo = holder is None and (not brief or outcomes[Outcome.UNDONE] or maybe_undone)
     return RunStatus(
         files,
-        state,
+        _state(sessions, holder),
         asked,
         sessions,
         outcomes,

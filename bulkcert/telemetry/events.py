@@ -32,7 +32,7 @@ def log_started(run: Run) -> None:
         version=__version__,
         pid=os.getpid(),
         input=job.list_name,
-        results=str(job.results),
+        results=str(job.files.results),
         endpoint=str(job.endpoint),
         instances={instance: str(endpoint) for instance, endpoint in job.instances.items()},
         rows=check.rows,

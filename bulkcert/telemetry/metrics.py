@@ -145,7 +145,12 @@ class Recorder:
 
     def collect(self) -> Iterator[Metric]:
         """Yields all metrics as they are now: what ``generate_latest`` asks of a registry."""
-        yield from self._session()
+        build = GaugeMetricFamily("bulkcert_build_info", "Version of bulkcert.", labels=[*LABELS, "version"])
+        build.add_metric([*self._labels, __version__], 1)
+        yield build
+        yield self._gauge(ACTIVE, "1 while a session is running.", self._active)
+        yield self._gauge("bulkcert_run_start_timestamp_seconds", "When the session started.", self._started_at)
+        yield self._gauge("bulkcert_updated_timestamp_seconds", "When these metrics were taken.", time.time())
         if self.stats is not None:
             yield from self._rows(self.stats)
             yield from self._calls(self.stats)
@@ -154,74 +159,62 @@ class Recorder:
             own = {label: value for (metric, label), value in self._last.items() if metric == LAST + name}
             yield self._gauge(LAST + name, text, own, label="outcome" if name == "rows" else "")
 
-    def _session(self) -> Iterator[Metric]:
-        build = GaugeMetricFamily("bulkcert_build_info", "Version of bulkcert.", labels=[*LABELS, "version"])
-        build.add_metric([*self._labels, __version__], 1)
-        yield build
-        yield self._gauge(ACTIVE, "1 while a session is running.", {"": self._active})
-        yield self._gauge("bulkcert_run_start_timestamp_seconds", "When the session started.", {"": self._started_at})
-        yield self._gauge("bulkcert_updated_timestamp_seconds", "When these metrics were taken.", {"": time.time()})
-
     def _rows(self, stats: Stats) -> Iterator[Metric]:
         outcomes = {outcome.value: stats.outcomes_now.get(outcome.value, 0) for outcome in Outcome}
         left = max(0, stats.to_call - sum(outcomes.values()))
         yield self._counter("bulkcert_rows_finished", "Rows that this session has finished.", outcomes, "outcome")
-        yield self._gauge("bulkcert_rows_to_call", "Rows that this session calls at most.", {"": stats.to_call})
-        yield self._gauge("bulkcert_rows_left", "Rows that it has not finished yet.", {"": left})
+        yield self._gauge("bulkcert_rows_to_call", "Rows that this session calls at most.", stats.to_call)
+        yield self._gauge("bulkcert_rows_left", "Rows that it has not finished yet.", left)
 
     def _calls(self, stats: Stats) -> Iterator[Metric]:
         answers = {NO_CODE: sum(stats.latency_counts) - sum(stats.codes.values()), **stats.codes}
-        yield self._counter("bulkcert_calls", "Requests sent, reading ones included.", {"": stats.calls})
-        yield self._counter("bulkcert_retries", "Calls beyond the first of a row or page.", {"": stats.retries})
-        yield self._counter("bulkcert_throttles", "Answers that said to slow down.", {"": stats.throttles})
-        yield self._counter("bulkcert_outages", "How often the service went silent.", {"": stats.outages})
+        yield self._counter("bulkcert_calls", "Requests sent, reading ones included.", stats.calls)
+        yield self._counter("bulkcert_retries", "Calls beyond the first of a row or page.", stats.retries)
+        yield self._counter("bulkcert_throttles", "Answers that said to slow down.", stats.throttles)
+        yield self._counter("bulkcert_outages", "How often the service went silent.", stats.outages)
         text = "Calls that ended, by the service's code; Client.... is bulkcert's own, where the service gave none."
         yield self._counter("bulkcert_answers", text, answers, "code")
+        text = "Time from sending a call to its answer, or to giving it up."
+        histogram = HistogramMetricFamily("bulkcert_call_duration_seconds", text, labels=LABELS)
         bounds = [*map(str, LATENCY_BOUNDS_S), "+Inf"]
-        histogram = HistogramMetricFamily(
-            "bulkcert_call_duration_seconds",
-            "Time from sending a call to its answer, or to giving it up.",
-            labels=LABELS,
-        )
         buckets = list(zip(bounds, accumulate(stats.latency_counts), strict=True))
         histogram.add_metric(self._labels, buckets, stats.latency_sum_s)
         yield histogram
 
     def _pace(self, stats: Stats) -> Iterator[Metric]:
-        rate = stats.rate if self._active else 0.0
-        yield self._gauge("bulkcert_calls_per_second", "Calls sent in the last second.", {"": rate})
-        yield self._gauge("bulkcert_calls_in_flight", "Calls that wait for an answer.", {"": stats.in_flight})
+        rate, silent = stats.rate if self._active else 0.0, stats.outage_s > 0
+        yield self._gauge("bulkcert_calls_per_second", "Calls sent in the last second.", rate)
+        yield self._gauge("bulkcert_calls_in_flight", "Calls that wait for an answer.", stats.in_flight)
         text = "Calls per second that are allowed to the account, to each address, and used of that by each lane."
-        yield self._gauge("bulkcert_cap_calls_per_second", text, stats.caps, label="scope")
-        yield self._gauge(
-            "bulkcert_cap_used_ratio", "Share of the cap in use: below 1 while slowed down.", {"": stats.factor}
-        )
+        yield self._gauge("bulkcert_cap_calls_per_second", text, stats.caps, "scope")
+        text = "Share of the cap in use: below 1 while slowed down."
+        yield self._gauge("bulkcert_cap_used_ratio", text, stats.factor)
         if lanes := {lane.name: lane for lane in stats.lanes if lane.name}:
             text = "Calls that each lane sent in the last second."
             rates = {name: lane.rate if self._active else 0.0 for name, lane in lanes.items()}
             yield self._gauge("bulkcert_lane_calls_per_second", text, rates, "lane")
-            shares = {name: float(lane.share) for name, lane in lanes.items()}
+            shares = {name: lane.share for name, lane in lanes.items()}
             yield self._gauge("bulkcert_lane_share_calls_per_second", "What each lane may send.", shares, "lane")
-            calling = {name: float(lane.doing == "calling") for name, lane in lanes.items()}
+            calling = {name: lane.doing == "calling" for name, lane in lanes.items()}
             yield self._gauge("bulkcert_lane_calling", "0 while a lane is silent, gone or refused.", calling, "lane")
             text = "Calls of lanes that fell silent, which others were given and which may be made twice."
-            yield self._counter("bulkcert_calls_handed_over", text, {"": stats.handed_over})
-        silent = stats.outage_s > 0
-        yield self._gauge("bulkcert_outage_ongoing", "1 while the service does not answer at all.", {"": silent})
+            yield self._counter("bulkcert_calls_handed_over", text, stats.handed_over)
+        yield self._gauge("bulkcert_outage_ongoing", "1 while the service does not answer at all.", silent)
 
-    def _counter(self, name: str, text: str, values: Mapping[str, float], label: str = "") -> Metric:
+    def _counter(self, name: str, text: str, values: float | Mapping[str, float], label: str = "") -> Metric:
         return self._gauge(name, text, values, label, CounterMetricFamily)
 
     def _gauge(
         self,
         name: str,
         text: str,
-        values: Mapping[str, float],
+        values: float | Mapping[str, float],
         label: str = "",
         kind: type[CounterMetricFamily | GaugeMetricFamily] = GaugeMetricFamily,
     ) -> Metric:
+        """Returns a metric: one value, or one for each value of its own label."""
         family = kind(name, text, labels=[*LABELS, label] if label else LABELS)
-        for own, value in values.items():
+        for own, value in (values if isinstance(values, Mapping) else {"": values}).items():
             family.add_metric([*self._labels, own] if label else self._labels, value)
         return family
 

@@ -50,9 +50,6 @@ def is_somebody_there() -> bool:
     return not is_json() and sys.stdin.isatty() and sys.stderr.isatty()
 
 
-TO_CHANGE = later("certificates that will change")
-
-
 def confirm_somebody_is_there() -> None:
     """Confirms that somebody can be asked.
 
@@ -64,7 +61,7 @@ def confirm_somebody_is_there() -> None:
         raise BulkcertError(ExitStatus.USAGE, f"{why}; no calls were made", "Add --yes to run without being asked.")
 
 
-def confirm(rows: int, *, by_device: bool, what: str = TO_CHANGE) -> None:
+def confirm(rows: int, *, by_device: bool, what: str = later("certificates that will change")) -> None:
     """Asks whether to continue; of many rows, and for every action on CAs, the number must be typed.
 
     Args:
@@ -175,7 +172,7 @@ def show_undo(undo: Undo) -> None:
 
 def _undo(undo: Undo) -> Iterator[tuple[str, str | Text]]:
     asked, service = undo.opened.asked, undo.service
-    yield from rehearsal_line(rehearsal=asked.rehearsal)
+    yield from rehearsal_line() if asked.rehearsal else ()
     yield tr("instance"), tr("{instance} at {endpoint}", instance=asked.on, endpoint=service.at)
     certificates = counted(undo.calls, kind_of(undo.action))
     yield tr("will change"), tr("at most {what}: what they are now is not read first", what=certificates)

@@ -69,13 +69,6 @@ def print_json(product: object) -> None:
     sys.stdout.buffer.flush()
 
 
-def ended(exit_status: int, product: object, *, as_json: bool) -> ExitStatus:
-    """Returns the exit status of a session; prints what came of it as JSON if that is wanted."""
-    if as_json:
-        print_json(product)
-    return ExitStatus(exit_status)
-
-
 def say(text: str | Text, console: Console = stderr, *, style: str = "", indent: int = 0) -> None:
     """Prints a paragraph; on a terminal its words are kept whole and what follows the first line is indented."""
     for line in wrapped(text if isinstance(text, Text) else Text(text, style), console, indent):

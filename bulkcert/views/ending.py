@@ -8,10 +8,20 @@ from rich.text import Text
 
 from bulkcert.errors import ON_PURPOSE, BulkcertError, ExitStatus
 from bulkcert.log import is_json
-from bulkcert.output.advice import REASON_WIDTH, UNREAD, label_of, left_words, meaning, meaning_read, read_words
 from bulkcert.output.failed import FailedRows
 from bulkcert.output.formats import FormulaRows
-from bulkcert.output.steps import steps_after, steps_left, undone_words
+from bulkcert.output.steps import (
+    REASON_WIDTH,
+    UNREAD,
+    label_of,
+    left_words,
+    meaning,
+    meaning_read,
+    read_words,
+    steps_after,
+    steps_left,
+    undone_words,
+)
 from bulkcert.output.summary import Kind, Summary
 from bulkcert.store.outcome import DESIRED, Outcome
 from bulkcert.store.sessions import Verification
@@ -40,7 +50,7 @@ MESSAGE_WIDTH = 160
 
 def undone_rows(summary: Summary, undo: "Undo") -> Iterator[tuple[str, str | Text]]:
     """Yields names and values that say what an undo came to."""
-    yield from rehearsal_line(rehearsal=summary.rehearsal)
+    yield from rehearsal_line() if summary.rehearsal else ()
     outcomes = undo.progress.outcomes
     counts = {"count": outcomes[Outcome.UNDONE], "rows": counted(undo.rows, "row")}
     restored = tr("{count:,} of {rows}: {state} again", **counts, state=tr(undo.action.desired))
@@ -51,7 +61,7 @@ def undone_rows(summary: Summary, undo: "Undo") -> Iterator[tuple[str, str | Tex
         yield "", tr("last: {error}", error=undo.progress.last_error)
     yield from _calls(summary, undo.progress.sends.sends)
     yield tr("results"), summary.results
-    yield from failed_lines(summary.failed)
+    yield from failed_lines(summary.failed) if summary.failed else ()
     status = summary.latest.exit_status or ExitStatus.OK
     words = tr("all of it is undone") if status == ExitStatus.OK else tr("not all of it is undone")
     if status == ExitStatus.OK and summary.unknown_before:
@@ -100,9 +110,10 @@ def warn_of_formulas(path: Path, formulas: FormulaRows) -> None:
 
 
 def _left(summary: Summary, status: RunStatus) -> str:
-    """Returns in one line why a run that has ended in order does not end with 0."""
+    """Returns in one line why a run that has ended in order does not end with 0, and the file that says most of it."""
+    file = summary.failed.file if summary.failed else summary.results
     if status.is_undone:
-        return tr("UNDONE: {what}; see {file}", what=undone_words(status), file=_where(summary))
+        return tr("UNDONE: {what}; see {file}", what=undone_words(status), file=file)
     left = {name: count for name, count in summary.outcomes.items() if name not in {*DESIRED, Outcome.DUPLICATE}}
     rows, what = sum(left.values()), tr(", ").join(f"{count:,} {name}" for name, count in left.items())
     if not left:
@@ -112,18 +123,13 @@ def _left(summary: Summary, status: RunStatus) -> str:
         "{count:,} rows are not in the desired state: {what}; see {file}",
         rows,
         what=what,
-        file=_where(summary),
+        file=file,
     )
-
-
-def _where(summary: Summary) -> str:
-    """Returns the file that says most of what is amiss."""
-    return summary.failed.file if summary.failed else summary.results
 
 
 def summary_rows(summary: Summary, status: RunStatus, *, calls: int) -> Iterator[tuple[str, str | Text]]:
     """Yields names and values that say what a run came to; ``calls`` are those of this start of the command."""
-    yield from rehearsal_line(rehearsal=summary.rehearsal)
+    yield from rehearsal_line() if summary.rehearsal else ()
     yield tr("rows"), f"{summary.rows:,}"
     for outcome, count in summary.outcomes.items():
         yield outcome_line(outcome, count)
@@ -139,16 +145,14 @@ def summary_rows(summary: Summary, status: RunStatus, *, calls: int) -> Iterator
     if (read_back := summary.verification) and read_back.exit_status:
         yield label_of(read_back), Text(f"{read_back.finished}{tr(': ')}{read_words(read_back)}", style="red")
     yield tr("results"), summary.results
-    yield from failed_lines(summary.failed)
+    yield from failed_lines(summary.failed) if summary.failed else ()
     undone = status.is_undone and summary.exit_status == ExitStatus.INCOMPLETE
     undone_as = tr("UNDONE: {what}", what=undone_words(status)) if undone else ""
     yield tr("exit status"), f"{summary.exit_status}{tr(': ')}{undone_as or meaning(summary.exit_status, summary.rows)}"
 
 
-def failed_lines(failed: FailedRows | None) -> Iterator[tuple[str, str]]:
+def failed_lines(failed: FailedRows) -> Iterator[tuple[str, str]]:
     """Yields the file of the rows that are not in the desired state, and what failed, by code and CA."""
-    if failed is None:
-        return
     yield tr("rows left"), left_words(failed.file, failed.rows)
     groups = [group for group in failed.groups if group.kind not in _NOT_TRIED]
     for group in groups[:GROUPS_SHOWN]:
@@ -220,7 +224,7 @@ def show_verified(
 def _read_back(verifier: "Verifier", verification: Verification) -> Iterator[tuple[str, str | Text]]:
     opened, progress = verifier.opened, verifier.progress
     wanted = str(opened.action.desired_status)
-    yield from rehearsal_line(rehearsal=opened.asked.rehearsal)
+    yield from rehearsal_line() if opened.asked.rehearsal else ()
     yield (
         label_of(verification),
         tr(
@@ -245,5 +249,5 @@ def _read_back(verifier: "Verifier", verification: Verification) -> Iterator[tup
     yield tr("calls"), f"{verification.calls:,}{tr(': ')}{tr('{pages}, {certificates} one by one', **read)}"
     kept = tr("with verified_status and verified_at") if verifier.has_read else tr("unchanged: nothing was read")
     yield tr("results"), f"{opened.files.results}{tr(', ')}{kept}"
-    yield from failed_lines(verifier.failed)
+    yield from failed_lines(verifier.failed) if verifier.failed else ()
     yield tr("exit status"), f"{verification.exit_status}{tr(': ')}{meaning_read(verification)}"

@@ -12,7 +12,7 @@ from bulkcert.store.lock import Holder
 from bulkcert.store.outcome import Outcome
 from bulkcert.store.sessions import ChangeRecord, Control, Request, Session, SessionKind, Verification
 from bulkcert.store.status import RunStatus, State
-from bulkcert.views.status import acting, figures_of, is_running, newest_errors, seen_at, silent_s, utc_of
+from bulkcert.views.status import acting, figures_of, is_running, seen_at, silent_s, utc_of
 
 
 class Start(msgspec.Struct, frozen=True):
@@ -77,7 +77,7 @@ class Shown(msgspec.Struct, frozen=True):
         session: What the newest session does, or did as far as it has said; null before it has said anything.
         sessions: All sessions, the newest last.
         controls: What operators have asked of the sessions, by their number, with ``bulkcert control``.
-        errors: The newest errors, one for each code, the latest first.
+        errors: The newest errors of that session, one for each code, the latest first.
         not_desired: Rows that are not in the desired state, or may not be, without duplicates.
         failed: The file of these rows; null where there is none, or while it may be older than the run.
         verification: What was read back last, unless the run has called rows since.
@@ -116,6 +116,7 @@ class Shown(msgspec.Struct, frozen=True):
 def shown(status: RunStatus) -> Shown:
     """Returns the status of a run, for programs."""
     asked, newest = status.asked, acting(status)
+    stats = figures_of(newest)
     return Shown(
         state=status.state,
         kind=newest.kind if newest and status.state is not State.STARTING else None,
@@ -138,10 +139,10 @@ def shown(status: RunStatus) -> Shown:
         next=tuple(steps_left(status)),
         holder=status.holder,
         silent_s=round(silent_s(newest), 1) if newest and is_running(status) else None,
-        session=None if status.state is State.STARTING else figures_of(newest),
+        session=None if status.state is State.STARTING else stats,
         sessions=tuple(map(_start, status.sessions)),
         controls=tuple(map(_asking, status.controls)),
-        errors=newest_errors(status.sessions),
+        errors=stats.errors if stats else [],
         not_desired=status.not_desired,
         failed=str(status.failed) if status.failed else None,
         verification=status.verification,
@@ -149,18 +150,9 @@ def shown(status: RunStatus) -> Shown:
 
 
 def _start(session: Session) -> Start:
-    return Start(
-        session.kind,
-        session.pid,
-        session.host,
-        session.user,
-        utc_of(session.started_at),
-        seen_at(session),
-        None if session.ended_at is None else utc_of(session.ended_at),
-        session.exit_status,
-        session.stopped,
-        session.change,
-    )
+    own = {name: getattr(session, name) for name in ("kind", "pid", "host", "user", "exit_status", "stopped", "change")}
+    ended = None if session.ended_at is None else utc_of(session.ended_at)
+    return Start(**own, started=utc_of(session.started_at), last_seen=seen_at(session), ended=ended)
 
 
 def _asking(control: Control) -> Asking:

@@ -8,8 +8,17 @@ from rich.text import Text
 
 from bulkcert.engine.figures import LaneState, LastError, Stats
 from bulkcert.errors import ON_PURPOSE, ExitStatus
-from bulkcert.output.advice import Step, label_of, left_words, meaning, read_words
-from bulkcert.output.steps import is_undoing, steps_left, to_verify, undone_words
+from bulkcert.output.advice import Step
+from bulkcert.output.steps import (
+    is_undoing,
+    label_of,
+    left_words,
+    meaning,
+    read_words,
+    steps_left,
+    to_verify,
+    undone_words,
+)
 from bulkcert.service.actions import ACTIONS
 from bulkcert.store.outcome import Outcome
 from bulkcert.store.sessions import Session, SessionKind
@@ -22,9 +31,6 @@ MOST_MESSAGE = 160
 
 CONTROLS_SHOWN = 3
 """What was asked of a session from another terminal: so much of it is shown, the newest last."""
-
-ERRORS_SHOWN = 5
-"""Codes whose newest error is shown."""
 
 
 def acting(status: RunStatus) -> Session | None:
@@ -42,21 +48,17 @@ def figures_of(session: Session | None) -> Stats | None:
     if session is None or session.figures is None:
         return None
     try:
-        return msgspec.json.decode(session.figures, type=Stats)
-    except msgspec.DecodeError:
+        return msgspec.convert(session.figures, Stats)
+    except msgspec.ValidationError:
         return None
-
-
-def is_rehearsal(status: RunStatus) -> bool:
-    """Returns whether a run is one against an emulator."""
-    return status.asked is not None and status.asked.rehearsal
 
 
 def rows_of(status: RunStatus) -> Iterator[tuple[str, str | Text]]:
     """Yields names and values that show the status of a run, for people."""
-    yield from rehearsal_line(rehearsal=is_rehearsal(status))
+    asked = status.asked
+    yield from rehearsal_line() if asked is not None and asked.rehearsal else ()
     yield "state", _state(status)
-    if (asked := status.asked) is not None:
+    if asked is not None:
         yield "action", f"{asked.action} on {asked.on} at {asked.at}"
         yield "input", ", ".join(asked.inputs)
         yield from _counts(status, asked.rows)
@@ -65,7 +67,8 @@ def rows_of(status: RunStatus) -> Iterator[tuple[str, str | Text]]:
             at = _clock(datetime.fromisoformat(read.finished))
             yield label_of(read), Text(f"{at}: {read_words(read)}", style="red" if read.exit_status else "")
         if status.state in (State.INTERRUPTED, State.STALLED, State.RUNNING):
-            yield from _errors(newest_errors(status.sessions))
+            stats = figures_of(acting(status))
+            yield from _errors(stats.errors if stats else [])
         yield from _controls(status)
         if status.doing is not None:
             yield from change_rows(status.doing.change)
@@ -82,7 +85,7 @@ def steps_of(status: RunStatus) -> tuple[Step, ...]:
 def line_of(status: RunStatus) -> str:
     """Returns the status of a run whose session is running, on one line."""
     newest, stats = status.session, figures_of(status.session)
-    rehearsal = f"{REHEARSAL} " * is_rehearsal(status)
+    rehearsal = f"{REHEARSAL} " if status.asked and status.asked.rehearsal else ""
     if newest is None or stats is None or not is_running(status):
         return f"{rehearsal}{_state(status)}"
     silent = f"; no sign of life for {duration(silent_s(newest))}" if status.state is State.STALLED else ""
@@ -183,10 +186,8 @@ def _calls(status: RunStatus) -> Iterator[tuple[str, str]]:
         for number, lane in enumerate(stats.lanes):
             yield "" if number else "lanes", _lane(lane)
         if stats.handed_over:
-            yield (
-                "",
-                f"{counted(stats.handed_over, 'call')} of lanes that fell silent given to others: may be made twice",
-            )
+            calls = counted(stats.handed_over, "call")
+            yield "", f"{calls} of lanes that fell silent given to others: may be made twice"
         yield "waiting", stats.waiting_for
         left = "" if stats.left_s is None else f", about {duration(stats.left_s)} left"
         yield "time", f"{duration(stats.elapsed_s)} so far{left}"
@@ -221,17 +222,6 @@ def _calls_in_all(sessions: Sequence[Session]) -> str:
     return f"{least}{sum(stats.calls for stats in figures):,}{pace}; {trouble}"
 
 
-def newest_errors(sessions: Sequence[Session]) -> list[LastError]:
-    """Returns the newest error of each code, the latest first."""
-    newest: dict[str, LastError] = {}
-    for each in sessions:
-        for error in ((stats := figures_of(each)) and stats.errors) or ():
-            known = newest.get(error.code)
-            if known is None or error.at > known.at:
-                newest[error.code] = error
-    return sorted(newest.values(), key=lambda error: error.at, reverse=True)[:ERRORS_SHOWN]
-
-
 def _errors(errors: list[LastError]) -> Iterator[tuple[str, Text]]:
     for number, error in enumerate(errors):
         row = f", row {error.row:,}" if error.row else ""
@@ -243,7 +233,6 @@ def _errors(errors: list[LastError]) -> Iterator[tuple[str, Text]]:
 
 
 def _controls(status: RunStatus) -> Iterator[tuple[str, str | Text]]:
-    """Yields what operators have asked of the newest session."""
     session = acting(status)
     asked = [each for each in status.controls if session is not None and each.session == session.id]
     if earlier := asked[:-CONTROLS_SHOWN]:
