@@ -23,8 +23,8 @@ from program import (
 from stored import ask, change, kill, status
 
 from bulkcert.input import PinnedList
-from bulkcert.runs.opened import same_service
 from bulkcert.runs.run import BELIEVED_S
+from bulkcert.service.regions import same_service
 from bulkcert.store import queries
 
 pytestmark = pytest.mark.usefixtures("inside")

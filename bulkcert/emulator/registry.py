@@ -123,9 +123,8 @@ class Registry:
     """
 
     def __init__(self, path: Path | None = None) -> None:
-        # What lists were found to be, until certificates come or go.
-        self._totals: dict[tuple[str, ...], int] = {}
-        self._ends: dict[tuple[int, tuple[str, ...]], tuple[str, ...]] = {}
+        # Of each list that was read: its length, and the serials before some of its places; until one comes or goes.
+        self._lists: dict[tuple[str, ...], tuple[int, dict[int, tuple[str, ...]]]] = {}
         if path is not None and path.is_symlink():  # SQLite would make a file where it leads
             raise BulkcertError(
                 ExitStatus.CANNOT_WRITE, f"The emulator cannot use the database {path}: it is a link.", "Name the file."
@@ -156,10 +155,6 @@ class Registry:
         """Closes the database; nothing else may be called afterwards."""
         self._db.close()
 
-    def _forget_lists(self) -> None:
-        self._totals.clear()
-        self._ends.clear()
-
     def put_instance(self, instance: str, account: str = ACCOUNT) -> None:
         """Adds an instance, or gives it to another account."""
         self._db.execute(
@@ -179,12 +174,7 @@ class Registry:
         return str(self._db.execute(given, (code, instance)).fetchall()[0][0])
 
     def register_ca(self, instance: str, ca: Mapping[str, str]) -> bool:
-        """Registers a CA, active, and uses up the register code; returns False if a CA has its serial.
-
-        Args:
-            instance: Where it is registered.
-            ca: Fields of the certificate by name, without its status and code.
-        """
+        """Registers a CA by its fields, active, and uses up the register code; returns False if its serial is taken."""
         if self._db.execute("SELECT 1 FROM cas WHERE Sn = ?", (ca["Sn"],)).fetchone():
             return False
         fields = {"Instance": instance, **ca, "RegistrationCode": self.register_code(instance), "Status": "1"}
@@ -193,7 +183,7 @@ class Registry:
             names, places = ", ".join(fields), ", ".join("?" * len(fields))
             self._db.execute(f"INSERT INTO cas ({names}) VALUES ({places})", (*fields.values(),))  # noqa: S608 - ours
             self._db.execute("UPDATE instances SET Code = NULL WHERE Id = ?", (instance,))
-        self._forget_lists()
+        self._lists.clear()
         return True
 
     def certificate(self, *address: str) -> dict[str, str] | None:
@@ -218,20 +208,16 @@ class Registry:
             deleted = self._db.execute(delete, address).rowcount > 0
             if kind is CAS:
                 self._db.execute("DELETE FROM devices WHERE Instance = ? AND CaSn = ?", address)
-        self._forget_lists()
+        self._lists.clear()
         return deleted
 
     def connect(self, instance: str, ca_sn: str, device_sn: str, device_name: str | None = None) -> bool:
-        """A device connects with its certificate: an unknown one under an active CA is registered, active.
-
-        Returns:
-            Whether it was registered by this connection.
-        """
+        """Lets a device connect: an unknown one under an active CA is registered, active; returns whether it was."""
         ca = self.certificate(instance, ca_sn)
         if ca is None or ca["Status"] != "1":
             return False
         device = (instance, ca_sn, device_sn, device_name or f"device-{device_sn}", *_validity(device_sn))
-        self._forget_lists()
+        self._lists.clear()
         return self._db.execute("INSERT OR IGNORE INTO devices VALUES (?, ?, ?, ?, ?, ?, '1')", device).rowcount > 0
 
     def page(
@@ -245,25 +231,23 @@ class Registry:
             number: Number of the page, from 1.
             size: Certificates of a page.
         """
-        key = (kind.table, *scope)
+        key, serials, offset = (kind.table, *scope), kind.key[len(scope) :], (number - 1) * size
         within = " AND ".join(f"{name} = ?" for name in kind.key[: len(scope)])
-        if key not in self._totals:
+        if key not in self._lists:
             count = f"SELECT COUNT(*) FROM {kind.table} WHERE {within}"  # noqa: S608 - ours
-            self._totals[key] = self._db.execute(count, scope).fetchone()[0]
-        total, offset = self._totals[key], (number - 1) * size
+            self._lists[key] = self._db.execute(count, scope).fetchone()[0], {0: ("",) * len(serials)}
+        total, before = self._lists[key]
         if offset >= total:
             return total, []
-        serials = kind.key[len(scope) :]
         # Most readers come from the page before, or nearly: its last serials spare counting through millions of rows.
-        start = next((end for end in range(offset, 0, -size) if (end, key) in self._ends), 0)
-        after = self._ends.get((start, key), ("",) * len(serials))
+        start = next(place for place in range(offset, -1, -size) if place in before)
         names, places = ", ".join(serials), ", ".join("?" * len(serials))
         rows = self._db.execute(
             f"SELECT {kind.fields} FROM {kind.table} WHERE {within} AND ({names}) > ({places}) "  # noqa: S608 - ours
             f"ORDER BY {names} LIMIT ? OFFSET ?",
-            (*scope, *after, size, offset - start),
+            (*scope, *before[start], size, offset - start),
         ).fetchall()
-        self._ends[offset + len(rows), key] = tuple(rows[-1][name] for name in serials)
+        before[offset + len(rows)] = tuple(rows[-1][name] for name in serials)
         return total, list(map(dict, rows))
 
     def fill(self, instance: str, rows: Iterable[SeededCertificate]) -> None:
@@ -295,7 +279,7 @@ class Registry:
                 "ON CONFLICT DO UPDATE SET Status = excluded.Status",
                 ((at, sn, f"ca-{sn}", *_validity(sn), status) for (at, sn), status in (implied | named).items()),
             )
-        self._forget_lists()
+        self._lists.clear()
 
     def states(self, instance: str) -> dict[tuple[str, ...], str]:
         """Returns the status of every certificate of an instance by its serials."""

@@ -63,10 +63,6 @@ class Nonces:
         self._buckets.setdefault(int(expires_at // _BUCKET_S), set()).add(nonce)
         return True
 
-    def __len__(self) -> int:
-        """Returns how many nonces are remembered."""
-        return sum(map(len, self._buckets.values()))
-
 
 def _unix_time(date: str) -> float:
     """Returns a date in Unix seconds."""

@@ -109,8 +109,8 @@ class Progress(Counts, kw_only=True):
             self.last_error = f"{answer.code}: {answer.message}"
             # Taken out and put back, so that the newest is the last.
             before, at = self.errors.pop(code, None), datetime.fromtimestamp(answer.finished_at / 1000, UTC)
-            count, row = (before.count, before.row) if before else (0, 0)
-            self.errors[code] = LastError(code, answer.message, at, answer.request_id, count + 1, row)
+            row = before.row if before else 0
+            self.errors[code] = LastError(code, answer.message, at, answer.request_id, self.codes[code], row)
 
 
 ERRORS_KEPT = 5

@@ -31,7 +31,6 @@ CLOCK_CHECK_S = 10.0
 Observer = Callable[[Take], Coroutine[Any, Any, None]]
 """Shows the figures of a session, which it is given a way to take; is cancelled in the end."""
 
-
 Interruption = Callable[[Lanes], Coroutine[Any, Any, None]]
 """Waits next to the calls for what ends them from outside, a signal or a cancellation, and stops the lanes then."""
 

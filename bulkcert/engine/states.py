@@ -162,11 +162,8 @@ class _Paging(Listing):
     """The paging through one CA, or through the CAs: as long as it may cost fewer calls than there are rows, or counts.
 
     Args:
-        operation: Lists them.
-        query: Its query.
         ca: Key of the CA; without a serial for the CAs themselves.
         rows: Rows that it may settle.
-        sightings: Where they go.
         count_to: Certificates that are counted in any case.
     """
 

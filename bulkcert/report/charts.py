@@ -31,16 +31,15 @@ _GAP = 14
 class Chart(msgspec.Struct, frozen=True):
     """One chart: its SVG, the title above it and what is to be known of it below."""
 
-    name: str
     title: str
     svg: str
     caption: str
 
 
-def charts_of(figures: Figures) -> list[Chart]:
-    """Returns the charts that there is something to show in."""
-    called = [_pace(figures)] if figures.calls.stretches else []
-    return [*([_containment(figures)] if figures.containment.steps else []), *called]
+def charts_of(figures: Figures) -> dict[str, Chart]:
+    """Returns the charts that there is something to show in, by name."""
+    charts = {"containment": _containment(figures)} if figures.containment.steps else {}
+    return charts | ({"pace": _pace(figures)} if figures.calls.stretches else {})
 
 
 def _containment(figures: Figures) -> Chart:
@@ -62,8 +61,8 @@ def _containment(figures: Figures) -> Chart:
         label(tr("all {count:,} of the list", count=shown.certificates), RIGHT, every - 4, anchor="end"),
         stairs(edges, heights, color=MAIN),
     ]
-    drawn_whole = picture("containment", title, words, drawn)
-    return Chart("containment", title, drawn_whole, tr("{words}, by the outcomes of the run.", words=words))
+    caption = tr("{words}, by the outcomes of the run.", words=words)
+    return Chart(title, picture("containment", title, words, drawn), caption)
 
 
 def _pace(figures: Figures) -> Chart:
@@ -96,7 +95,7 @@ def _pace(figures: Figures) -> Chart:
         caption += tr(
             " {count:,} of the calls shown lie in shorter stretches that are not drawn.", count=calls.left_out
         )
-    return Chart("pace", title, picture("pace", title, words, drawn), caption)
+    return Chart(title, picture("pace", title, words, drawn), caption)
 
 
 def _limits(figures: Figures) -> list[tuple[str, int, str, str]]:

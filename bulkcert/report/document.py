@@ -1,6 +1,7 @@
 """What a report says, and in which order: its figures in words, once for a page, a text and Markdown alike."""
 
 from collections.abc import Iterator
+from itertools import compress
 
 import msgspec
 
@@ -92,7 +93,6 @@ def _tiles(figures: Figures) -> Iterator[tuple[str, str, str]]:
 
 
 def _progress(figures: Figures) -> Iterator[tuple[str, str, str]]:
-    """Yields how far a session is that runs, for those who watch."""
     if (live := figures.live) is None:
         return
     of = tr("{done:,} of {rows:,}", done=live.done, rows=live.rows)
@@ -138,7 +138,6 @@ def _continued(figures: Figures) -> Iterator[Section]:
 
 
 def _more(figures: Figures, finding: Finding, more: int) -> str:
-    """Returns where those are that are not named."""
     if not more:
         return ""
     where = message(figures.failed or figures.results.path)
@@ -155,29 +154,19 @@ def _name(finding: Finding) -> str:
 
 
 def _samples(samples: list[Sample], finding: Finding, *, by_device: bool) -> TextTable:
-    has_words = any(each.message not in ("", finding.meaning) for each in samples)
+    columns: Kinds = {tr("Row"): "number", "DeviceSn": "serial", "CaSn": "serial", tr("Instance"): "serial"}
+    columns |= {"HTTP": "text", tr("Request id"): "serial", tr("Message"): "text"}
     by_instance = any(each.instance for each in samples)
-    columns: Kinds = {tr("Row"): "number", "DeviceSn": "serial", "CaSn": "serial"}
-    columns |= {tr("Instance"): "serial"} if by_instance else {}
-    columns |= {"HTTP": "text"}
-    columns |= {tr("Request id"): "serial"}
-    columns |= {tr("Message"): "text"} if has_words else {}
-    if not by_device:
-        del columns["DeviceSn"]
-    blank = tr("(blank)")
-
-    def row(each: Sample) -> list[str]:
-        device = [serial(each.device_sn) or blank] if by_device else []
-        answer = [str(each.http_status or "—"), serial(each.request_id) or "—"]
-        said = [message(each.message) or "—"] if has_words else []
-        instance = [serial(each.instance) or blank] if by_instance else []
-        return [f"{each.row:,}", *device, serial(each.ca_sn) or blank, *instance, *answer, *said]
-
-    return TextTable(columns, [row(each) for each in samples])
+    has_words = any(each.message not in ("", finding.meaning) for each in samples)
+    kept, rows, blank = (True, by_device, True, by_instance, True, True, has_words), [], tr("(blank)")
+    for each in samples:
+        serials = [serial(text) or blank for text in (each.device_sn, each.ca_sn, each.instance)]
+        answer = [str(each.http_status or "—"), serial(each.request_id) or "—", message(each.message) or "—"]
+        rows.append(list(compress([f"{each.row:,}", *serials, *answer], kept)))
+    return TextTable(dict(compress(columns.items(), kept)), rows)
 
 
 def _exposure(figures: Figures) -> Iterator[Section]:
-    """Yields how long certificates could be misused, share by share of the list."""
     if (shown := figures.exposure) is None:
         return
     facts = [(tr("Leaked"), clock(shown.since))]

@@ -32,7 +32,9 @@ class RowKind(msgspec.Struct, frozen=True):
 def kinds_of(rows: pl.DataFrame) -> list[RowKind]:
     """Returns the kinds of certificates: of all rows but the duplicates."""
     own = rows.filter(pl.col("outcome") != Outcome.DUPLICATE.value)
-    grouped = own.group_by("outcome", "code", "verified", "maybe_undone").agg(pl.len(), pl.col("row").head(MOST_NAMED))
+    grouped = own.group_by("outcome", "code", "verified", "maybe_undone", maintain_order=True).agg(
+        pl.len(), pl.col("row").head(MOST_NAMED)
+    )
     return [RowKind(Outcome(outcome), code or "", *more) for outcome, code, *more in grouped.iter_rows()]
 
 
@@ -66,7 +68,6 @@ def findings_of(db: sqlite3.Connection, pinned: PinnedList, kinds: list[RowKind]
 
 
 def _exporting(files: RunFiles, outcome: Outcome, code: str) -> str:
-    """Returns the command that writes rows with an outcome and a code into a file."""
     by_code = ["--code", code] if code.replace(".", "").isalnum() else []
     return files.command("export", "--outcome", outcome.value, *by_code, "-o", f"{files.results}.{outcome}.csv")
 

@@ -1,9 +1,9 @@
 """The record of a run in a report: outcomes, what was read back, calls, what was asked, by whom and when."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from bulkcert.output.advice import meaning_of
-from bulkcert.report.figures import Controlled, Figures, SessionFigures
+from bulkcert.report.figures import CaCount, Controlled, Figures, InstanceCount, SessionFigures
 from bulkcert.report.parts import Kinds, Section, TextTable, message, serial
 from bulkcert.store.outcome import Outcome
 from bulkcert.store.sessions import ChangeRecord
@@ -74,25 +74,13 @@ def read_back_section(figures: Figures) -> Iterator[Section]:
 def cas_section(figures: Figures) -> Iterator[Section]:
     if not figures.cas:
         return
-    by_instance = bool(figures.instances)
     columns: Kinds = {"CA": "serial"}
-    columns |= {tr("Instance"): "serial"} if by_instance else {}
-    columns |= _by_outcome(figures)
-
-    def row(name: str, instance: str, rows: int, outcomes: dict[str, int]) -> list[str]:
-        return [name, *[serial(instance)] * by_instance, *_counts(figures, rows, outcomes)]
-
-    rows = [
-        row(
-            tr("{count:,} others", count=ca.cas) if ca.cas > 1 else serial(ca.ca_sn) or tr("(blank)"),
-            ca.instance,
-            ca.rows,
-            ca.outcomes,
-        )
-        for ca in figures.cas
-    ]
-    total = row(counted(figures.cas_in_all, "CA"), "", figures.asked.rows, figures.outcomes)
-    yield Section(tr("By CA"), table=TextTable(columns, rows, total))
+    columns |= {tr("Instance"): "serial"} if figures.instances else {}
+    rows = []
+    for ca in figures.cas:
+        name = tr("{count:,} others", count=ca.cas) if ca.cas > 1 else serial(ca.ca_sn) or tr("(blank)")
+        rows.append(([name, serial(ca.instance)], ca))
+    yield _by_outcome(figures, tr("By CA"), columns, rows, [counted(figures.cas_in_all, "CA"), ""])
 
 
 def instances_section(figures: Figures) -> Iterator[Section]:
@@ -100,21 +88,25 @@ def instances_section(figures: Figures) -> Iterator[Section]:
     if not figures.instances:
         return
     columns: Kinds = {tr("Instance"): "serial", tr("Endpoint"): "text"}
-    columns |= _by_outcome(figures)
-    rows = [
-        [serial(each.instance), message(each.endpoint), *_counts(figures, each.rows, each.outcomes)]
-        for each in figures.instances
-    ]
-    total = [figures.asked.on, "", *_counts(figures, figures.asked.rows, figures.outcomes)]
-    yield Section(tr("By instance"), table=TextTable(columns, rows, total))
+    rows = [([serial(each.instance), message(each.endpoint)], each) for each in figures.instances]
+    yield _by_outcome(figures, tr("By instance"), columns, rows, [figures.asked.on, ""])
 
 
-def _by_outcome(figures: Figures) -> Kinds:
-    return dict.fromkeys((tr("Rows"), *map(spaced, figures.outcomes)), "number")
+def _by_outcome(
+    figures: Figures,
+    title: str,
+    columns: Kinds,
+    rows: Sequence[tuple[list[str], CaCount | InstanceCount]],
+    total: list[str],
+) -> Section:
+    """Returns a table of rows by outcome: what stands in the columns of each, of which the last may not be there."""
 
+    def cells(names: list[str], count: int, outcomes: dict[str, int]) -> list[str]:
+        return [*names[: len(columns)], f"{count:,}", *(f"{outcomes.get(each, 0):,}" for each in figures.outcomes)]
 
-def _counts(figures: Figures, rows: int, outcomes: dict[str, int]) -> list[str]:
-    return [f"{rows:,}", *(f"{outcomes.get(outcome, 0):,}" for outcome in figures.outcomes)]
+    lines = [cells(names, each.rows, each.outcomes) for names, each in rows]
+    all_columns = columns | dict.fromkeys((tr("Rows"), *map(spaced, figures.outcomes)), "number")
+    return Section(title, table=TextTable(all_columns, lines, cells(total, figures.asked.rows, figures.outcomes)))
 
 
 def calls_section(figures: Figures) -> Section:

@@ -37,7 +37,16 @@ def render(figures: Figures, format_: Format, width: int | None = None, reload_s
         return msgspec.json.format(msgspec.json.encode(figures), indent=2) + b"\n"
     document = document_of(figures, is_brief=format_ == "text" and width is not None)
     if format_ == "html":
-        return _page(figures, document, reload_s).encode()
+        page = _template().render(
+            f=figures,
+            document=document,
+            charts=charts_of(figures),
+            rehearsal=REHEARSAL,
+            tr=tr,
+            language={"en": "en", "zh": "zh-Hans"}[spoken()],
+            reload_s=reload_s,
+        )
+        return page.encode()
     lines = _text(document, width) if format_ == "text" else _markdown(document)
     return ("\n".join(lines) + "\n").encode()
 
@@ -55,19 +64,6 @@ def _template() -> jinja2.Template:
     )
     environment.filters["parts"] = lambda text: _COMMAND.split(_plain(text))
     return environment.get_template("report.html.j2")
-
-
-def _page(figures: Figures, document: Document, reload_s: int) -> str:
-    charts = {chart.name: chart for chart in charts_of(figures)}
-    return _template().render(
-        f=figures,
-        document=document,
-        charts=charts,
-        rehearsal=REHEARSAL,
-        tr=tr,
-        language={"en": "en", "zh": "zh-Hans"}[spoken()],
-        reload_s=reload_s,
-    )
 
 
 def _plain(text: str) -> str:

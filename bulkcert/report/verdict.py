@@ -33,7 +33,7 @@ def verdict_on(
         label = tr("Nothing to do")
     elif not cut_off and all_good and verified is not None and verified.in_doubt:
         tone, label = "open", tr("Not verified")
-    line = tr("; ").join([*_parts(action, known, of, verified), *_missed(verified)]) + tr(".")
+    line = tr("; ").join(_parts(action, known, of, verified)) + tr(".")
     if not of:
         line = tr("The list was empty: there was no {kind} to call.", kind=tr(_kind(action)))
     if asked.rehearsal:
@@ -68,11 +68,13 @@ def _parts(action: Action, known: Certificates, of: int, verified: Verified | No
         if unread := known.outcomes:
             named = _listed({spaced(name): count for name, count in unread.items()})
             yield tr("{count:,} not read back: {named}", count=sum(unread.values()), named=named)
-        return
-    others |= {spaced(name): count for name, count in known.outcomes.items() if name not in _SAID_OTHERWISE}
-    yield from _others(others, is_undone=known.is_undone)
-    if unknown := known.outcomes.get(Outcome.UNKNOWN):
-        yield tr("{count:,} may or may not be: no answer came", count=unknown)
+    else:
+        others |= {spaced(name): count for name, count in known.outcomes.items() if name not in _SAID_OTHERWISE}
+        yield from _others(others, is_undone=known.is_undone)
+        if unknown := known.outcomes.get(Outcome.UNKNOWN):
+            yield tr("{count:,} may or may not be: no answer came", count=unknown)
+    if verified is not None and verified.missed:
+        yield tr("the last verification did not read {count:,}", count=verified.missed)
 
 
 def _others(others: dict[str, int], *, is_undone: bool) -> Iterator[str]:
@@ -85,11 +87,6 @@ def _others(others: dict[str, int], *, is_undone: bool) -> Iterator[str]:
 
 def _listed(counts: dict[str, int]) -> str:
     return tr(", ").join(f"{count:,} {word}" for word, count in counts.items())
-
-
-def _missed(verified: Verified | None) -> Iterator[str]:
-    if verified is not None and verified.missed:
-        yield tr("the last verification did not read {count:,}", count=verified.missed)
 
 
 _DOES = {"run": later("run"), "undo": later("undo"), "verify": later("verification")}
@@ -147,7 +144,6 @@ def _notes_read_back(asked: Asked, verified: Verified | None) -> Iterator[str]:
 
 
 def _notes_on_duplicates(asked: Asked, action: Action, of: int) -> Iterator[str]:
-    """Yields why there are more rows than certificates, so that nobody takes it for a loss."""
     if again := asked.rows - of:
         own = counted(of, _kind(action))
         says = (

@@ -11,10 +11,10 @@ import msgspec
 from bulkcert.engine.target import Target
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input import Check
-from bulkcert.runs.opened import same_service
 from bulkcert.runs.options import RunOptions
 from bulkcert.runs.planned import ANOTHER, KeptPlan, read_plan
 from bulkcert.service.credentials import without_credentials
+from bulkcert.service.regions import same_service
 from bulkcert.words import counted, instances_in_words
 
 NAMESPACE = "bulkcert"

@@ -11,11 +11,11 @@ from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.output.formats import suffix_of
 from bulkcert.runs.approval import bound
 from bulkcert.runs.converters import LARGEST_NUMBER, Problems, short
-from bulkcert.runs.opened import same_service
 from bulkcert.runs.options import ApprovalOptions, CallOptions, ListOptions, Options, RunOptions
 from bulkcert.runs.planned import KeptPlan
 from bulkcert.runs.target import refuse_job, resolve_target
 from bulkcert.service.actions import ACTIONS, Action, ActionName
+from bulkcert.service.regions import same_service
 from bulkcert.store.paths import SUFFIXES_SHOWN, RunFiles, default_results
 from bulkcert.store.sessions import PlanRecord
 from bulkcert.words import counted

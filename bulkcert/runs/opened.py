@@ -26,6 +26,7 @@ from bulkcert.runs.converters import Problems
 from bulkcert.runs.options import NotifyOptions, ServiceOptions
 from bulkcert.runs.target import resolve_target
 from bulkcert.service.actions import ACTIONS, Action
+from bulkcert.service.regions import same_service
 from bulkcert.service.signing import Credentials
 from bulkcert.store import queries
 from bulkcert.store.evidence import Serials
@@ -254,11 +255,6 @@ def fields_of(frame: pl.DataFrame, action: Action) -> Iterator[tuple[Any, ...]]:
 def is_in(rows: list[int]) -> pl.Expr:
     """Returns whether a row of a frame is one of these."""
     return pl.col(ROW).is_in(pl.Series(rows, dtype=pl.UInt32).implode())
-
-
-def same_service(endpoint: str, other: str) -> bool:
-    """Returns whether two endpoints lead to one service: a region's two hosts, public and VPC, do."""
-    return endpoint.replace("//onsmqtt-vpc.", "//onsmqtt.") == other.replace("//onsmqtt-vpc.", "//onsmqtt.")
 
 
 def pinned_of(files: RunFiles, asked: Asked) -> PinnedList:

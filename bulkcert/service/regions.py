@@ -46,3 +46,8 @@ PUBLIC_ONLY_REGIONS = frozenset({"mq-internet-access"})
 def region_host(region: str, *, vpc: bool) -> str:
     """Returns the host of the service in a region (reference, section 3)."""
     return f"onsmqtt{'-vpc' if vpc else ''}.{region}.aliyuncs.com"
+
+
+def same_service(endpoint: str, other: str) -> bool:
+    """Returns whether two endpoints lead to one service: a region's two hosts, public and VPC, do."""
+    return endpoint.replace("//onsmqtt-vpc.", "//onsmqtt.") == other.replace("//onsmqtt-vpc.", "//onsmqtt.")
