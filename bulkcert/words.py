@@ -81,7 +81,7 @@ REHEARSED = later("an emulator answered; no real certificate was called")
 
 def counted(count: int, noun: str) -> str:
     """Returns a number of things for people: ``1 row``, ``4,997 rows``, ``2 retries``, ``2 addresses``."""
-    if spoken() != "en":
+    if _translations.get() is not None:
         return f"{count:,} {tr(noun)}"
     many = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}es" if noun.endswith("ss") else f"{noun}s"
     return f"{count:,} {noun if count == 1 else many}"

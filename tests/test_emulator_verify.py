@@ -169,14 +169,6 @@ async def test_skew(skew_s, code):
         assert await code_of(call, skew_s=skew_s) == code
 
 
-async def test_clock_offset():
-    """An emulator whose clock is an hour ahead refuses a client whose clock is right."""
-    async with InProcess() as call:
-        call.emulator.clock_offset_s = 3600
-        assert await code_of(call) == "InvalidTimeStamp.Expired"
-        assert await code_of(call, skew_s=3600) is None
-
-
 async def test_nonce_is_good_once():
     """A nonce is refused the second time, though all else may differ; only a right signature uses it up."""
     async with InProcess() as call:

@@ -93,7 +93,11 @@ class TestSeveralFiles:
         table = pl.DataFrame({"DeviceSn": ["1", "2"], "CaSn": ["a", None], "site": ["x", "y"]})
         bad = written(d_csv=HEADER + b"3,,\n", e_parquet=table, f_ndjson=AS_NDJSON + b'\n{"DeviceSn":"9"}')
         invalid = read(paths[0], *bad)[0].first_invalid
-        assert [row.place for row in invalid] == [f"{bad[0]}:2", f"{bad[1]}:2", f"{bad[2]}:4"]
+        assert list(invalid) == [
+            f"{bad[0]}:2: CaSn is blank",
+            f"{bad[1]}:2: CaSn is blank",
+            f"{bad[2]}:4: CaSn is blank",
+        ]
 
     @pytest.mark.parametrize(
         ("other", "told"),

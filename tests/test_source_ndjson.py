@@ -63,7 +63,7 @@ class TestValues:
         assert found.columns[:3] == ["DeviceSn", "CaSn", "late"]
         assert found["late"].to_list() == [None] * 50 + ["[3]", None]
         assert (checked.rows, checked.invalid, checked.duplicates, checked.callable) == (52, 1, 49, 2)
-        assert [(row.place, row.column) for row in checked.first_invalid] == [(f"{path}:52", "CaSn")]
+        assert checked.first_invalid == (f"{path}:52: CaSn is blank",)
 
     @pytest.mark.parametrize(
         ("value", "told"),
@@ -156,5 +156,5 @@ class TestReading:
         checked, found = read(path)
 
         assert found[DEVICE_SN].to_list() == ["0é😀", None]
-        assert [row.place for row in checked.first_invalid] == [f"{path}:4"]
+        assert checked.first_invalid == (f"{path}:4: DeviceSn is blank",)
         assert hashlib.sha256(content).hexdigest() == checked.sha256

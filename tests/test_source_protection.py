@@ -7,7 +7,7 @@ import pytest
 from loading import FIRST_ROW, MESSAGE, OUTCOME, check, read
 
 from bulkcert.errors import BulkcertError, ExitStatus
-from bulkcert.input import InvalidRow, open_protection
+from bulkcert.input import open_protection
 
 KEYS = pl.DataFrame({"DeviceSn": ["1", "2", "3", "1"], "CaSn": ["a", "a", "b", "c"]})
 
@@ -174,8 +174,8 @@ class TestCheck:
         ]
         assert found.select(OUTCOME, MESSAGE, FIRST_ROW).rows() == expected
         assert (checked.protected, checked.invalid, checked.duplicates, checked.callable) == (6, 2, 1, 1)
-        assert checked.first_protected[3] == InvalidRow(f"{source}:8", "CaSn", "b", told)
-        assert [row.place for row in checked.first_protected] == [f"{source}:{line}" for line in (2, 4, 7, 8, 9, 10)]
+        assert checked.first_protected[3] == f"{source}:8: CaSn {told} (b)"
+        assert [row.split(": ")[0] for row in checked.first_protected] == [f"{source}:{n}" for n in (2, 4, 7, 8, 9, 10)]
         assert dict(checked.rows_by_ca) == {"a": 2}
 
     def test_cas(self, written):
@@ -194,7 +194,7 @@ class TestCheck:
         source = written("row,fault\n1,a\n", "list.csv")
         checked = check(source, protection=protection, **named)
 
-        assert checked.first_protected == (InvalidRow(f"{source}:2", "row", "1", "is protected by p.txt"),)
+        assert checked.first_protected == (f"{source}:2: row is protected by p.txt (1)",)
 
     @pytest.mark.parametrize(
         ("listed", "name", "by_device", "mistaken"),

@@ -67,10 +67,11 @@ def execute(job: ResolvedJob, provider: CredentialProvider) -> Summary:
         job: What to do.
         provider: What to sign with.
     """
-    options, warn, about = job.options, terminal.warn, f"{job.action.name} on {job.on}"
+    options, warn = job.options, terminal.warn
     notified: AbstractContextManager[Notifier | None] = nullcontext()
     recorded: AbstractContextManager[Recorder | None] = nullcontext()
     if options.notify:
+        about = f"{job.action.name} on {job.on}"
         notified = Notifier(options.notify, "run", job.files, warn, about=about, rehearsal=job.rehearsal)
     with ExitStack() as last, notified as notifier:
         if options.metrics_file is not None:

@@ -6,7 +6,7 @@ of a serial and what the pass over all rows finds, ``findings`` finds it, ``prot
 touched, ``load`` is that one pass, ``pinned`` the list that it leaves.
 """
 
-from bulkcert.input.check import Check, InvalidRow
+from bulkcert.input.check import Check
 from bulkcert.input.columns import InstanceSource
 from bulkcert.input.load import load
 from bulkcert.input.pinned import (
@@ -29,7 +29,6 @@ __all__ = [
     "ROW",
     "Check",
     "InstanceSource",
-    "InvalidRow",
     "PinnedList",
     "annotated",
     "ca_keys",

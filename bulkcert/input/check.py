@@ -12,7 +12,7 @@ import polars as pl
 from bulkcert.input.pinned import ROW
 
 INVALID_SHOWN = 20
-"""Invalid rows that are kept with line and value."""
+"""Invalid rows, and protected ones, that are shown."""
 SERIAL_LIMIT_BYTES = 128
 """Longest serial that the service takes, in UTF-8 bytes."""
 EXACT_DIGITS = 15
@@ -87,22 +87,6 @@ def faults(serials: pl.Series) -> pl.Series:
     return serials.alias("text").to_frame().select(fault.cast(pl.UInt8)).to_series()
 
 
-class InvalidRow(msgspec.Struct, frozen=True):
-    """A row that is not called, as a message shows it.
-
-    Attributes:
-        place: Its file, and the line on which it starts, from 1, as ``list.csv:12``; in Parquet the number of the row.
-        column: The column of the first thing that is wrong, or that is protected.
-        value: What is there, shortened and safe on a terminal.
-        reason: What is wrong with it, to be read behind the column's name.
-    """
-
-    place: str
-    column: str
-    value: str
-    reason: str
-
-
 class Check(msgspec.Struct, frozen=True):
     """What the pass over the whole input found.
 
@@ -116,8 +100,10 @@ class Check(msgspec.Struct, frozen=True):
         invalid: Rows with a serial that breaks a rule.
         duplicates: Rows that repeat the certificate of an earlier valid row.
         protected: Valid rows that are not called because a list protects them; they are no duplicates.
-        first_invalid: The first invalid rows, 20 at most.
-        first_protected: The first protected rows, 20 at most.
+        first_invalid: The first invalid rows, 20 at most: where each stands, what is wrong in which column, and the
+            value, shortened and safe on a terminal, as in ``list.csv:12: DeviceSn is a placeholder (NULL)``; rows of
+            Parquet by their numbers in the file.
+        first_protected: The first protected rows, likewise.
         settled: One line for each row that is not called, in order: ``row``, ``first_row`` (null where invalid or
             protected) and the code ``fault`` (0 for a duplicate). Ten bytes a row: the words are made batch by batch.
         rows_by_ca: Valid rows of each CA by its key (``ca_key``), duplicates included, most rows first; the first
@@ -129,7 +115,8 @@ class Check(msgspec.Struct, frozen=True):
         mistaken: Serials on that list that no row has, while rows that are not protected have them with other letter
             case or other leading zeros, in order.
         instances: The instances that columns name in valid rows, each with its region, which is empty
-            where no column names that; none where options say which it is.
+            where no column names that; none where options say which it is. If they are several, each row is of the
+            one that it names.
         instance_columns: The columns of instances and regions; None where there is none, or it does not matter.
     """
 
@@ -140,8 +127,8 @@ class Check(msgspec.Struct, frozen=True):
     invalid: int
     duplicates: int
     protected: int
-    first_invalid: tuple[InvalidRow, ...]
-    first_protected: tuple[InvalidRow, ...]
+    first_invalid: tuple[str, ...]
+    first_protected: tuple[str, ...]
     settled: pl.DataFrame
     rows_by_ca: Mapping[str, int]
     protected_by: str
@@ -151,11 +138,6 @@ class Check(msgspec.Struct, frozen=True):
     mistaken: tuple[str, ...]
     instances: Mapping[str, str]
     instance_columns: tuple[str | None, str | None]
-
-    @property
-    def several_instances(self) -> bool:
-        """Whether each row is of the instance that it names, since they are not all of one."""
-        return len(self.instances) > 1
 
     @property
     def ca_count(self) -> int:

@@ -11,7 +11,7 @@ from bulkcert.output.advice import Advice, Step
 from bulkcert.service.actions import ACTIONS
 from bulkcert.service.codes import WRONG_INSTANCE
 from bulkcert.store.outcome import NEVER_READ, Outcome, Retried
-from bulkcert.store.sessions import Verification
+from bulkcert.store.sessions import Session, Verification
 from bulkcert.store.status import RunStatus, State
 from bulkcert.words import counted, later, printable, spaced, tr, trn
 
@@ -135,11 +135,11 @@ def steps_left(status: RunStatus) -> Iterator[Step]:
         yield Step(_before_resuming("", status.came_to), resume)
     else:
         yield from _after_the_end(status)
-    yield from _after_reading(status)
+    if session is not None and session.kind == "verify":
+        yield from _after_reading(status, session)
 
 
 def _after_the_end(status: RunStatus) -> Iterator[Step]:
-    """Yields what to do about a run that has ended: with the rows that are not in the desired state."""
     files, outcomes, doing = status.files, status.outcomes, status.doing
     if status.is_undone:
         yield Step(tr("to do it again"), files.command("resume", "--retry", "undone"))
@@ -167,11 +167,8 @@ def _before_resuming(stop_code: str, exit_status: int | None) -> str:
     return tr("after that, to resume") if exit_status in _MENDED_FIRST else tr("to resume")
 
 
-def _after_reading(status: RunStatus) -> Iterator[Step]:
-    """Yields what to do about a verification that has not read everything."""
-    newest, read = status.session, status.verification
-    if newest is None or newest.kind != "verify":
-        return
+def _after_reading(status: RunStatus, newest: Session) -> Iterator[Step]:
+    read = status.verification
     if newest.ended_at is None and newest.options.get("watch"):
         yield Step(tr("to resume the watch"), status.files.command("resume"))
     elif newest.ended_at is None or (read and (read.stopped or "refused" in read.unread_because)):

@@ -185,7 +185,6 @@ def _in_order(outcomes: Counter[str]) -> dict[str, int]:
 
 
 def _ever_read(kinds: list[RowKind]) -> Verification:
-    """Returns what was read back, by whichever verification."""
     statuses: Counter[str] = Counter()
     unread: Counter[str] = Counter()
     for kind in kinds:
@@ -196,7 +195,6 @@ def _ever_read(kinds: list[RowKind]) -> Verification:
 
 
 def _by_ca(rows: pl.DataFrame) -> dict[str, Counter[str]]:
-    """Returns the rows of each CA, by its key, by outcome."""
     counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for ca, outcome, number in rows.group_by("ca", "outcome").len().iter_rows():
         counts[ca or ""][outcome] += number
@@ -251,7 +249,6 @@ def _calls(rows: pl.DataFrame, starts: list[SessionFigures]) -> Calls:
 
 
 def _start(status: RunStatus, session: Session, done: summary.SessionSummary) -> SessionFigures:
-    """Returns a session with its newest figures."""
     return SessionFigures(
         **msgspec.structs.asdict(done),
         state="ended" if session.ended_at else "running" if status.is_held and session is status.session else "killed",

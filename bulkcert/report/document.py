@@ -93,7 +93,6 @@ def _tiles(figures: Figures) -> Iterator[tuple[str, str, str]]:
 
 
 def _progress(figures: Figures) -> Iterator[tuple[str, str, str]]:
-    """Yields how far a session is that runs, for those who watch."""
     if (live := figures.live) is None:
         return
     of = tr("{done:,} of {rows:,}", done=live.done, rows=live.rows)
@@ -139,7 +138,6 @@ def _continued(figures: Figures) -> Iterator[Section]:
 
 
 def _more(figures: Figures, finding: Finding, more: int) -> str:
-    """Returns where those are that are not named."""
     if not more:
         return ""
     where = message(figures.failed or figures.results.path)
@@ -169,7 +167,6 @@ def _samples(samples: list[Sample], finding: Finding, *, by_device: bool) -> Tex
 
 
 def _exposure(figures: Figures) -> Iterator[Section]:
-    """Yields how long certificates could be misused, share by share of the list."""
     if (shown := figures.exposure) is None:
         return
     facts = [(tr("Leaked"), clock(shown.since))]

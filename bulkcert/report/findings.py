@@ -68,7 +68,6 @@ def findings_of(db: sqlite3.Connection, pinned: PinnedList, kinds: list[RowKind]
 
 
 def _exporting(files: RunFiles, outcome: Outcome, code: str) -> str:
-    """Returns the command that writes rows with an outcome and a code into a file."""
     by_code = ["--code", code] if code.replace(".", "").isalnum() else []
     return files.command("export", "--outcome", outcome.value, *by_code, "-o", f"{files.results}.{outcome}.csv")
 

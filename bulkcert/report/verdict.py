@@ -144,7 +144,6 @@ def _notes_read_back(asked: Asked, verified: Verified | None) -> Iterator[str]:
 
 
 def _notes_on_duplicates(asked: Asked, action: Action, of: int) -> Iterator[str]:
-    """Yields why there are more rows than certificates, so that nobody takes it for a loss."""
     if again := asked.rows - of:
         own = counted(of, _kind(action))
         says = (

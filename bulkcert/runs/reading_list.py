@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from bulkcert.errors import BulkcertError, ExitStatus
-from bulkcert.input import Check, InvalidRow, PinnedList, load, open_protection
+from bulkcert.input import Check, PinnedList, load, open_protection
 from bulkcert.runs.job import WRONG_SIZE, ResolvedJob, wrong_size
 from bulkcert.runs.options import Options, PlanOptions
 from bulkcert.runs.target import instance_source
@@ -84,7 +84,6 @@ def pin(
     return pinned_list, check
 
 
-def named(rows: Sequence[InvalidRow], count: int) -> str:
-    """Returns the first of some rows, a line each."""
-    named = [f"\n  {row.place}: {row.column} {row.reason}{f' ({row.value})' if row.value else ''}" for row in rows]
-    return "".join(named) + (f"\n  and {count - len(named):,} more" if count > len(named) else "")
+def named(rows: Sequence[str], count: int) -> str:
+    """Returns the first of some rows, a line each, and how many more there are."""
+    return "".join(f"\n  {row}" for row in rows) + f"\n  and {count - len(rows):,} more" * (count > len(rows))

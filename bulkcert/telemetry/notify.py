@@ -13,7 +13,7 @@ from contextvars import ContextVar
 from socket import gethostname
 from typing import Any, Self
 
-from bulkcert.errors import BulkcertError, ExitStatus, own_error, status_by
+from bulkcert.errors import ON_PURPOSE, BulkcertError, ExitStatus, own_error, status_by
 from bulkcert.output.advice import sentence
 from bulkcert.output.steps import left_words, meaning, steps_left, undone_words
 from bulkcert.store.paths import RunFiles
@@ -83,7 +83,9 @@ class Notifier:
             lines = [error.message, *lines, *filter(None, [error.advice])]
         elif error is None and status is not None:
             lines = [_meaning(status, self.exit_status), *lines, *_rows(status)]
-        threads, accepted = self._send(status, f"ended with {self.exit_status}", lines, self._type())
+        is_harmless = self.exit_status in {*ON_PURPOSE, ExitStatus.INCOMPLETE}
+        kind = "success" if not self.exit_status else "warning" if is_harmless else "failure"
+        threads, accepted = self._send(status, f"ended with {self.exit_status}", lines, kind)
         until = time.monotonic() + MOST_S
         with suppress(KeyboardInterrupt):  # a signal: whoever sends it does not want to wait
             for thread in threads:
@@ -95,16 +97,8 @@ class Notifier:
 
     def ask(self) -> None:
         """Sends that a question is open."""
-        self._send(
-            self._status(),
-            "waits for a confirmation",
-            [f"on {gethostname()}; until then it changes nothing"],
-            "warning",
-        )
-
-    def _type(self) -> str:
-        is_harmless = self.exit_status in (ExitStatus.INCOMPLETE, ExitStatus.STOPPED_EARLY) or self.exit_status > 128  # noqa: PLR2004 - a signal
-        return "success" if not self.exit_status else "warning" if is_harmless else "failure"
+        said = f"on {gethostname()}; until then it changes nothing"
+        self._send(self._status(), "waits for a confirmation", [said], "warning")
 
     def _status(self) -> RunStatus | None:
         with suppress(Exception):  # what is wrong with the store is said elsewhere
@@ -166,7 +160,6 @@ def _meaning(status: RunStatus, exit_status: int) -> str:
 
 
 def _rows(status: RunStatus) -> Iterator[str]:
-    """Yields what became of the rows, and what is left to do."""
     outcomes = ", ".join(f"{count:,} {spaced(outcome)}" for outcome, count in status.outcomes.items())
     if status.asked is not None:
         yield f"rows: {status.asked.rows:,}{outcomes and f': {outcomes}'}"

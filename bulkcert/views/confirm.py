@@ -172,7 +172,7 @@ def show_undo(undo: Undo) -> None:
 
 def _undo(undo: Undo) -> Iterator[tuple[str, str | Text]]:
     asked, service = undo.opened.asked, undo.service
-    yield from rehearsal_line(rehearsal=asked.rehearsal)
+    yield from rehearsal_line() if asked.rehearsal else ()
     yield tr("instance"), tr("{instance} at {endpoint}", instance=asked.on, endpoint=service.at)
     certificates = counted(undo.calls, kind_of(undo.action))
     yield tr("will change"), tr("at most {what}: what they are now is not read first", what=certificates)

@@ -50,7 +50,7 @@ MESSAGE_WIDTH = 160
 
 def undone_rows(summary: Summary, undo: "Undo") -> Iterator[tuple[str, str | Text]]:
     """Yields names and values that say what an undo came to."""
-    yield from rehearsal_line(rehearsal=summary.rehearsal)
+    yield from rehearsal_line() if summary.rehearsal else ()
     outcomes = undo.progress.outcomes
     counts = {"count": outcomes[Outcome.UNDONE], "rows": counted(undo.rows, "row")}
     restored = tr("{count:,} of {rows}: {state} again", **counts, state=tr(undo.action.desired))
@@ -61,7 +61,7 @@ def undone_rows(summary: Summary, undo: "Undo") -> Iterator[tuple[str, str | Tex
         yield "", tr("last: {error}", error=undo.progress.last_error)
     yield from _calls(summary, undo.progress.sends.sends)
     yield tr("results"), summary.results
-    yield from failed_lines(summary.failed)
+    yield from failed_lines(summary.failed) if summary.failed else ()
     status = summary.latest.exit_status or ExitStatus.OK
     words = tr("all of it is undone") if status == ExitStatus.OK else tr("not all of it is undone")
     if status == ExitStatus.OK and summary.unknown_before:
@@ -129,7 +129,7 @@ def _left(summary: Summary, status: RunStatus) -> str:
 
 def summary_rows(summary: Summary, status: RunStatus, *, calls: int) -> Iterator[tuple[str, str | Text]]:
     """Yields names and values that say what a run came to; ``calls`` are those of this start of the command."""
-    yield from rehearsal_line(rehearsal=summary.rehearsal)
+    yield from rehearsal_line() if summary.rehearsal else ()
     yield tr("rows"), f"{summary.rows:,}"
     for outcome, count in summary.outcomes.items():
         yield outcome_line(outcome, count)
@@ -145,16 +145,14 @@ def summary_rows(summary: Summary, status: RunStatus, *, calls: int) -> Iterator
     if (read_back := summary.verification) and read_back.exit_status:
         yield label_of(read_back), Text(f"{read_back.finished}{tr(': ')}{read_words(read_back)}", style="red")
     yield tr("results"), summary.results
-    yield from failed_lines(summary.failed)
+    yield from failed_lines(summary.failed) if summary.failed else ()
     undone = status.is_undone and summary.exit_status == ExitStatus.INCOMPLETE
     undone_as = tr("UNDONE: {what}", what=undone_words(status)) if undone else ""
     yield tr("exit status"), f"{summary.exit_status}{tr(': ')}{undone_as or meaning(summary.exit_status, summary.rows)}"
 
 
-def failed_lines(failed: FailedRows | None) -> Iterator[tuple[str, str]]:
+def failed_lines(failed: FailedRows) -> Iterator[tuple[str, str]]:
     """Yields the file of the rows that are not in the desired state, and what failed, by code and CA."""
-    if failed is None:
-        return
     yield tr("rows left"), left_words(failed.file, failed.rows)
     groups = [group for group in failed.groups if group.kind not in _NOT_TRIED]
     for group in groups[:GROUPS_SHOWN]:
@@ -226,7 +224,7 @@ def show_verified(
 def _read_back(verifier: "Verifier", verification: Verification) -> Iterator[tuple[str, str | Text]]:
     opened, progress = verifier.opened, verifier.progress
     wanted = str(opened.action.desired_status)
-    yield from rehearsal_line(rehearsal=opened.asked.rehearsal)
+    yield from rehearsal_line() if opened.asked.rehearsal else ()
     yield (
         label_of(verification),
         tr(
@@ -251,5 +249,5 @@ def _read_back(verifier: "Verifier", verification: Verification) -> Iterator[tup
     yield tr("calls"), f"{verification.calls:,}{tr(': ')}{tr('{pages}, {certificates} one by one', **read)}"
     kept = tr("with verified_status and verified_at") if verifier.has_read else tr("unchanged: nothing was read")
     yield tr("results"), f"{opened.files.results}{tr(', ')}{kept}"
-    yield from failed_lines(verifier.failed)
+    yield from failed_lines(verifier.failed) if verifier.failed else ()
     yield tr("exit status"), f"{verification.exit_status}{tr(': ')}{meaning_read(verification)}"

@@ -139,7 +139,6 @@ def _text(error: cyclopts.CycloptsError) -> str:
 
 
 def _placed(text: str, token: object) -> str:
-    """Returns a message with where the option stands that it is about."""
     if not isinstance(token, cyclopts.Token):
         return text
     if token.keyword:  # a key of a job file comes in brackets

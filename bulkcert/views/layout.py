@@ -56,10 +56,9 @@ def padded(text: str, width: int, *, right: bool = False) -> str:
     return room + text if right else text + room
 
 
-def rehearsal_line(*, rehearsal: bool) -> Iterator[tuple[str, Text]]:
-    """Yields a line that nobody overlooks if nothing of what follows is about real certificates."""
-    if rehearsal:
-        yield tr(REHEARSAL), Text(tr(REHEARSED), style="bold yellow")
+def rehearsal_line() -> Iterator[tuple[str, Text]]:
+    """Yields a line that nobody overlooks: nothing of what follows is about real certificates."""
+    yield tr(REHEARSAL), Text(tr(REHEARSED), style="bold yellow")
 
 
 def outcome_line(outcome: str, count: int) -> tuple[str, Text]:

@@ -188,7 +188,6 @@ def cas_of(action: Action, found: Found) -> list[CaStates]:
 
 
 def _instances(inquiry: Inquiry) -> list[InstanceStates]:
-    """Returns the rows of each instance of a list that names several, those with most rows first."""
     found, question = inquiry.findings, inquiry.question
     states = instance_states(question.action, found, question.instances)
     return [

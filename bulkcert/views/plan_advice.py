@@ -108,7 +108,6 @@ def _on_inactivating(ca: "CaStates", rows: int) -> str:
 
 
 def _on_left_out(plan: "Plan", inquiry: Inquiry) -> Iterator[str]:
-    """Yields which rows are not to be called, and what is doubtful about that."""
     options = inquiry.question.options
     if plan.invalid:
         how = tr("correct what is wrong, or give --skip-invalid")

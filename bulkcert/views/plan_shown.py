@@ -162,7 +162,6 @@ def _clock(ahead_s: float | None) -> str:
 
 
 def _registered(ca: CaStates) -> str:
-    """Returns how many device certificates a CA has, as far as they were counted."""
     if ca.registered_at_least is None:
         return ""
     counted_so_far = f"{ca.registered_at_least:,}"

@@ -55,7 +55,7 @@ def on_network(run: Run) -> str:
 
 def _plan(run: Run, credentials: Credentials) -> Iterator[tuple[str, str | Text]]:
     job, options = run.job, run.job.options
-    yield from rehearsal_line(rehearsal=job.rehearsal)
+    yield from rehearsal_line() if job.rehearsal else ()
     yield tr("action"), f"{job.action.name}{tr(': ')}{tr(job.action.verb)}"
     yield tr("instance"), tr("{instance} at {endpoint}", instance=job.on, endpoint=job.at)
     used = zip(run.check.instance_columns, (options.instance, options.region), strict=True)
@@ -95,7 +95,6 @@ def _plan(run: Run, credentials: Credentials) -> Iterator[tuple[str, str | Text]
 
 
 def _found(run: Run, found: Found) -> Iterator[tuple[str, str | Text]]:
-    """Yields what was found, and what will be made of it."""
     action, states, options = run.job.action, found.states(run.job.action), run.job.options
     certificates = counted(run.changing, kind_of(action))
     is_most = states.not_read > 0 or run.changing < states.may_change
@@ -123,7 +122,6 @@ def _found(run: Run, found: Found) -> Iterator[tuple[str, str | Text]]:
 
 
 def _unread(run: Run) -> str:
-    """Returns why the states of some rows are not known."""
     if run.progress.unread_because:
         return f"{tr(': ')}{run.progress.unread_because.removesuffix('.')}"
     # Of what an earlier session has called, or may have, no state is kept from before.
@@ -139,7 +137,6 @@ def _deadline(deadline: float, needed_s: float) -> str | Text:
 
 
 def _preflight(run: Run) -> str:
-    """Says whether some of it may turn out to need no call."""
     if not run.preflights:
         return ""
     desired, preflight = run.job.action.desired, run.job.options.preflight

@@ -56,7 +56,7 @@ def figures_of(session: Session | None) -> Stats | None:
 def rows_of(status: RunStatus) -> Iterator[tuple[str, str | Text]]:
     """Yields names and values that show the status of a run, for people."""
     asked = status.asked
-    yield from rehearsal_line(rehearsal=asked is not None and asked.rehearsal)
+    yield from rehearsal_line() if asked is not None and asked.rehearsal else ()
     yield "state", _state(status)
     if asked is not None:
         yield "action", f"{asked.action} on {asked.on} at {asked.at}"
@@ -233,7 +233,6 @@ def _errors(errors: list[LastError]) -> Iterator[tuple[str, Text]]:
 
 
 def _controls(status: RunStatus) -> Iterator[tuple[str, str | Text]]:
-    """Yields what operators have asked of the newest session."""
     session = acting(status)
     asked = [each for each in status.controls if session is not None and each.session == session.id]
     if earlier := asked[:-CONTROLS_SHOWN]:
