@@ -55,10 +55,7 @@ def test_all_is_well(service, tmp_path):
     assert [line.split()[:2] for line in table[: len(CHECKS)]] == [[check, "ok"] for check in CHECKS]
     assert table[-1] == "exit status   0: a run could start"
     assert list(tmp_path.iterdir()) == []
-
-
-def test_an_instance_without_certificates(service):
-    """That there is none shows the permission as well."""
+    # That there are no certificates shows the permission as well.
     service.tell("instance", id="post-cn-empty")
     assert examined(service, instance="post-cn-empty")[1]["permissions"] == dict.fromkeys(GRANTS, True)
 

@@ -36,7 +36,7 @@ def emptied(service):
         for table in ("devices", "cas"):
             service._emulator.registry._db.execute(f"DELETE FROM {table}")
         service._emulator.registry._db.execute("DELETE FROM instances WHERE Id NOT IN (?, ?)", (A, B))
-        service._emulator.registry._forget_lists()
+        service._emulator.registry._lists.clear()
         service._emulator.changes = 0
         service._calls.clear()
 

@@ -197,17 +197,12 @@ class FleetLanes(Lanes):
         member.calls.difference_update([number for number, _ in report.results])
         stopping = self.stopping.is_set()
         for number, result in report.results:
-            self._settle(number, result, stopping=stopping)
-
-    def _settle(self, number: int, result: CallResult | None, *, stopping: bool) -> None:
-        if result is not None and (stopping or not result.again):
-            self._pool.settle(number, result)
-        elif result is not None:
-            self._pool.again(number, attempts=result.attempts, unanswered=result.unanswered)
-        elif stopping:
-            self._pool.drop(number)
-        else:
-            self._pool.again(number)
+            if stopping or (result is not None and not result.again):
+                self._pool.settle(number, result)
+            elif result is not None:
+                self._pool.again(number, attempts=result.attempts, unanswered=result.unanswered)
+            else:
+                self._pool.again(number)
 
     def _granted(self, member: Member, report: LaneReport, now: float) -> Grant:
         stops, slow_down = self.stopping.is_set(), self.progress.slow_down

@@ -67,12 +67,15 @@ class CallPool:
                 taken.append(waiting.call)
         return taken
 
-    def settle(self, number: int, result: CallResult) -> None:
-        """Takes what came of a call, whichever lane had it; only the first counts."""
-        if (waiting := self._open.pop(number, None)) is not None and not waiting.done.done():
-            if waiting.attempts or waiting.call.unanswered:
-                result = msgspec.structs.replace(result, attempts=result.attempts + waiting.attempts, unanswered=True)
-            waiting.done.set_result(result)
+    def settle(self, number: int, result: CallResult | None) -> None:
+        """Takes what came of a call, whichever lane had it, None if it is not to be sent; only the first counts."""
+        if (waiting := self._open.pop(number, None)) is None or waiting.done.done():
+            return
+        if result is None and waiting.attempts and waiting.call.unanswered:
+            result = _lost(waiting.attempts)  # what an earlier lane may have done is not known
+        elif result is not None and (waiting.attempts or waiting.call.unanswered):
+            result = msgspec.structs.replace(result, attempts=result.attempts + waiting.attempts, unanswered=True)
+        waiting.done.set_result(result)
 
     def again(self, number: int, *, attempts: int = 0, unanswered: bool = False) -> None:
         """Puts a call that a lane has not finished before all others."""
@@ -82,25 +85,19 @@ class CallPool:
                 waiting.call = msgspec.structs.replace(waiting.call, unanswered=True)
             self._queue.appendleft(waiting)
 
-    def drop(self, number: int) -> None:
-        """Takes note that a call was not sent and is not to be; what an earlier lane may have done is not known."""
-        if (waiting := self._open.pop(number, None)) is None or waiting.done.done():
-            return
-        waiting.done.set_result(_lost(waiting.attempts) if waiting.call.unanswered and waiting.attempts else None)
-
     def lose(self, number: int, *, stopping: bool) -> bool:
         """Takes a call from a lane that is silent or gone and may have made it; returns whether it was not over."""
         if number not in self._open:
             return False
         self.again(number, attempts=1, unanswered=True)
         if stopping:
-            self.drop(number)
+            self.settle(number, None)
         return True
 
     def drain(self) -> None:
         """Drops what no lane holds: nothing more is to be sent."""
         for waiting in self._queue:
-            self.drop(waiting.call.number)
+            self.settle(waiting.call.number, None)
         self._queue.clear()
 
 

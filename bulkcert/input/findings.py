@@ -2,7 +2,6 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
 from typing import Any
 
 import polars as pl
@@ -48,29 +47,23 @@ class Findings:
     """What was found so far.
 
     Args:
-        columns: The columns that together say which certificate is meant, that of the CA last.
         protection: The list of what must not be called, or None.
         source: Where it is said which instance a row is of; None where that does not matter.
         trust_serials: Whether serials that all look like rounded numbers are taken as they are.
 
     Attributes:
+        source: As given.
+        columns: The columns that together say which certificate is meant, that of the CA last, once they are known.
         instance_columns: The columns of instances and regions, and
         by_row: those of them that rows go by; see ``find_instances``.
         rows: Rows so far.
     """
 
-    instance_columns: tuple[str | None, str | None]
-    by_row: tuple[str | None, str | None]
-
-    def __init__(
-        self,
-        columns: Sequence[str],
-        protection: Protection | None,
-        source: InstanceSource | None,
-        *,
-        trust_serials: bool,
-    ) -> None:
-        self._columns = columns
+    def __init__(self, protection: Protection | None, source: InstanceSource | None, *, trust_serials: bool) -> None:
+        self.source = source
+        self.columns: tuple[str, ...] = ()
+        self.instance_columns: tuple[str | None, str | None] = (None, None)
+        self.by_row: tuple[str | None, str | None] = (None, None)
         self._given = (source.instance, source.region) if source is not None else ("", "")
         # Those that were named, each with its region; an empty text where no column says that.
         self._regions = dict[str, str]()
@@ -82,9 +75,10 @@ class Findings:
         self._left_out, self._hashes = [_NO_FAULTS], [_NO_KEYS]
         self._first_invalid, self._first_protected = list[str](), list[str]()
         self._rows_by_ca = Counter[str]()
-        # The columns in which every serial so far looks like a number that has lost its last digits; with each, what
-        # to report of the first one.
-        self._suspects: dict[str, str] = {} if trust_serials else dict.fromkeys(columns, "")
+        self._trusts_serials = trust_serials
+        # The columns in which every serial so far looks like a number that has lost its last digits, with what to
+        # report of the first one; and the columns in which one does not.
+        self._suspects, self._exact = dict[str, str](), set[str]()
 
     def add(self, keys: pl.DataFrame, part: Part) -> None:
         """Takes in the next rows.
@@ -96,7 +90,7 @@ class Findings:
         Raises:
             BulkcertError: INPUT_INVALID: a spreadsheet has changed the serials, or the instances contradict something.
         """
-        named, keys = keys, keys.select(self._columns)
+        named, keys = keys, keys.select(self.columns)
         fault = pl.Series("fault", [SerialProblem.NONE], dtype=pl.UInt8).new_from_index(0, keys.height)
         for serials in keys:
             found = faults(serials)
@@ -111,11 +105,11 @@ class Findings:
             by_device, by_ca = self._protection.hits(keys)
             code = PROTECTED_CA - by_device.cast(pl.UInt8)  # one less where it is the device
             fault = code.zip_with(valid & (by_device | by_ca), fault)
-        cas = keys[self._columns[-1]]
+        cas = keys[self.columns[-1]]
         if (instance := self.by_row[0]) is not None:
             places = filter(None, self.instance_columns)
             joined = _digested(named.select(joined, *places), self._instance_digest)
-            cas = named.select(pl.concat_str([self._columns[-1], instance], separator=JOINT)).to_series()
+            cas = named.select(pl.concat_str([self.columns[-1], instance], separator=JOINT)).to_series()
         free = fault == SerialProblem.NONE
         if not free.all():
             self._leave_out(pl.DataFrame([rows, fault.alias("fault")]).filter(~free), named, part)
@@ -134,10 +128,9 @@ class Findings:
             BulkcertError: INPUT_INVALID: a spreadsheet has rounded the serials, or devices are to be protected from
                 an action on CAs, and nothing says under which CA they are; INPUT_UNREADABLE: the pinned list.
         """
-        for suspect in self._suspects.values():
-            if suspect:
-                advice = f"{_EXPORT_AS_TEXT}; or give --trust-serials if these are the true serials."
-                raise _changed(suspect, "every serial ends in zeros after its fifteenth digit", advice)
+        if suspect := next(iter(self._suspects.values()), ""):
+            advice = f"{_EXPORT_AS_TEXT}; or give --trust-serials if these are the true serials."
+            raise _changed(suspect, "every serial ends in zeros after its fifteenth digit", advice)
         protection, duplicates = self._protection, _duplicates(pl.concat(self._hashes, rechunk=False))
         left_out = pl.concat(self._left_out)
         protected = left_out.filter(_IS_PROTECTED)
@@ -153,7 +146,7 @@ class Findings:
             with pinned.reading():
                 mistaken = protection.mistaken(pinned.keys, protected["row"])
         return Check(
-            columns=self._columns,
+            columns=self.columns,
             rows=self.rows,
             sha256=sha256,
             keys_sha256=self._digest.hexdigest(),
@@ -216,12 +209,14 @@ class Findings:
         if changed.any():
             place = _place(part, serials, changed.arg_max() or 0)
             raise _changed(place, "this one is a number as spreadsheets write it", f"{_EXPORT_AS_TEXT}.")
-        if serials.name not in self._suspects or not (nonblank := found != SerialProblem.BLANK).any():
+        if self._trusts_serials or serials.name in self._exact:
             return
+        nonblank = found != SerialProblem.BLANK
         if not serials.filter(nonblank).str.contains(ROUNDED).all():
-            del self._suspects[serials.name]
-        elif not self._suspects[serials.name]:
-            self._suspects[serials.name] = _place(part, serials, nonblank.arg_max() or 0)
+            self._exact.add(serials.name)
+            self._suspects.pop(serials.name, None)
+        elif nonblank.any():
+            self._suspects.setdefault(serials.name, _place(part, serials, nonblank.arg_max() or 0))
 
     def _leave_out(self, found: pl.DataFrame, keys: pl.DataFrame, part: Part) -> None:
         """Notes rows that are not called, and the first of them with what is to be shown."""
@@ -229,7 +224,7 @@ class Findings:
         for first, kind in ((self._first_invalid, ~_IS_PROTECTED), (self._first_protected, _IS_PROTECTED)):
             for row, code in found.filter(kind).head(INVALID_SHOWN - len(first)).iter_rows():
                 index = row - self.rows - 1
-                column, reason = problems(code, self._columns, self.instance_columns, self._protected_by)[0]
+                column, reason = problems(code, self.columns, self.instance_columns, self._protected_by)[0]
                 value = printable(keys[column][index] or "")
                 place = f"{part.file}:{part.line(index) or part.row + index}"
                 first.append(f"{place}: {column} {reason}" + f" ({value})" * (value != ""))

@@ -25,20 +25,15 @@ class _Loading:
     by_device: bool
     device_column: str
     ca_column: str
-    trust_serials: bool
-    protection: Protection | None
     pinning: Pinning
+    findings: Findings
     # Of several files all columns are pinned as text, since their types may differ.
     several: bool
-    source: InstanceSource | None
     types: dict[str, pl.DataType] = field(default_factory=dict)
     # Whether columns may still come: NDJSON names them as it goes.
     late: bool = True
     # What messages call the first file.
     first_file: str = ""
-    # The columns of the serials, that of the CA last, and what the rows come to, once they are known.
-    keys: tuple[str, ...] = ()
-    findings: Findings = field(init=False)
 
     def take(self, file: File, on_progress: Callable[[int], None] | None) -> None:
         """Takes in a file.
@@ -49,7 +44,7 @@ class _Loading:
         self.first_file = self.first_file or file.name
         for part in file.parts():
             frame = self._whole(file, part.frame)
-            columns = [*self.keys, *filter(None, self.findings.instance_columns)]
+            columns = [*self.findings.columns, *filter(None, self.findings.instance_columns)]
             for column in columns:
                 part.confirm_text(column)
             self.pinning.write(frame)
@@ -67,7 +62,7 @@ class _Loading:
         if self.types and self.types != frame.schema:
             self._confirm_alike(file, frame.schema)
         self.late &= file.kind == "ndjson"
-        if not self.keys or frame.schema.keys() - self.types.keys():
+        if not self.types or frame.schema.keys() - self.types.keys():
             self._widen(file.name, frame.schema)
         if frame.columns == [*self.types]:
             return frame
@@ -102,15 +97,12 @@ class _Loading:
         self.types |= {column: kind for column, kind in types.items() if column not in self.types}
         columns = {"device_column": self.device_column, "ca_column": self.ca_column}
         keys = find_keys(name, [*self.types], by_device=self.by_device, **columns)
-        if self.keys and keys != self.keys:
-            text = f"{name}: {quoted(keys[-1])} may be the column that {quoted(self.keys[-1])} was taken for"
+        if (before := self.findings.columns) and keys != before:
+            text = f"{name}: {quoted(keys[-1])} may be the column that {quoted(before[-1])} was taken for"
             advice = f"Name the right one: --ca-column {quoted(keys[-1])}"
             raise BulkcertError(ExitStatus.INPUT_INVALID, text, advice)
-        instances = find_instances(self.source, name, [*self.types], keys)
-        if not self.keys:
-            self.keys = keys
-            self.findings = Findings(keys, self.protection, self.source, trust_serials=self.trust_serials)
-        self.findings.instance_columns, self.findings.by_row = instances
+        instances = find_instances(self.findings.source, name, [*self.types], keys)
+        self.findings.columns, (self.findings.instance_columns, self.findings.by_row) = keys, instances
 
     def finish(self, path: Path, sha256: str) -> tuple[PinnedList, Check]:
         """Completes the pinned list.
@@ -118,15 +110,15 @@ class _Loading:
         Raises:
             BulkcertError: INPUT_INVALID; CANNOT_WRITE.
         """
-        if not self.keys:  # as an inventory that found nothing writes it: nothing names the columns
+        if not self.findings.columns:  # as an inventory that found nothing writes it: nothing names the columns
             devices = (self.device_column or "DeviceSn",) * self.by_device
             self._widen(self.first_file, pl.Schema(dict.fromkeys((*devices, self.ca_column or "CaSn"), pl.String())))
             self.pinning.write(pl.DataFrame(schema=self.types))
         self.pinning.finish()
-        device = self.keys[0] if self.by_device else None
-        pinned = PinnedList(path, self.findings.rows, (*self.types,), device, self.keys[-1])
+        keys = self.findings.columns
+        pinned = PinnedList(path, self.findings.rows, (*self.types,), keys[0] if self.by_device else None, keys[-1])
         check = self.findings.check(sha256, pinned)
-        if check.several_instances:
+        if len(check.instances) > 1:
             pinned = msgspec.structs.replace(pinned, instance_column=check.instance_columns[0])
         return pinned, check
 
@@ -164,16 +156,8 @@ def load(
             CANNOT_WRITE: the pinned list; USAGE: nothing says which instance the rows are of.
     """
     paths, digest, pinning = expand(inputs), hashlib.sha256(), Pinning(pinned)
-    loading = _Loading(
-        by_device,
-        device_column,
-        ca_column,
-        trust_serials,
-        protection,
-        pinning,
-        several=len(paths) > 1,
-        source=instances,
-    )
+    findings = Findings(protection, instances, trust_serials=trust_serials)
+    loading = _Loading(by_device, device_column, ca_column, pinning, findings, several=len(paths) > 1)
     try:
         for path in paths:
             with open_file(path, digest.update) as file:
