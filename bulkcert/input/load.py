@@ -118,7 +118,7 @@ class _Loading:
         keys = self.findings.columns
         pinned = PinnedList(path, self.findings.rows, (*self.types,), keys[0] if self.by_device else None, keys[-1])
         check = self.findings.check(sha256, pinned)
-        if check.several_instances:
+        if len(check.instances) > 1:
             pinned = msgspec.structs.replace(pinned, instance_column=check.instance_columns[0])
         return pinned, check
 

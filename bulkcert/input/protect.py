@@ -11,7 +11,7 @@ import polars as pl
 
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input.check import REASONS, ROUNDED, SerialProblem, faults
-from bulkcert.input.columns import lacking, quoted, the_column
+from bulkcert.input.columns import find_column, lacking, quoted
 from bulkcert.input.files import File, open_file, unreadable
 from bulkcert.input.records import MalformedError, Part, read_lines
 from bulkcert.words import counted, printable
@@ -184,9 +184,8 @@ def _table(file: File, *, by_device: bool) -> Iterator[tuple[Part, dict[str, str
 
 def _chosen(path: str, columns: list[str], *, by_device: bool) -> dict[str, str]:
     """Returns the columns of a table by what they hold."""
-    one = "Rename or remove all but one."
-    device, ca = the_column(path, columns, "DeviceSn", one), the_column(path, columns, "CaSn", one)
-    either = None if ca else the_column(path, columns, "Sn", one)
+    device, ca = find_column(path, columns, ("DeviceSn",)), find_column(path, columns, ("CaSn",))
+    either = None if ca else find_column(path, columns, ("Sn",))
     if device and not by_device:
         ca = ca or either
     if device or ca:
