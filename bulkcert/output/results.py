@@ -205,7 +205,7 @@ def prove_columns(path: Path, pinned: PinnedList) -> None:
         first = next(annotated(pinned, last_row=min(1, pinned.rows)))
         for suffix in {suffix_of(path), ".csv"}:
             frame = chosen(first, [], suffix, verified=True)
-            sink(iter([frame]), frame.schema, suffix, io.BytesIO())
+            FORMATS[suffix].write(frame.lazy(), io.BytesIO())
     except (pl.exceptions.PolarsError, PanicException) as error:
         raise BulkcertError(
             ExitStatus.CANNOT_WRITE,

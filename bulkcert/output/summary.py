@@ -238,7 +238,7 @@ def caps_of(session: stored.Session) -> Caps:
     limits = session.limits
     lanes = msgspec.convert((session.figures or {}).get("lanes", []), list[LaneState])
     # What the service has seen calls come from, where lanes of other machines had part in them.
-    addresses = [*dict.fromkeys(lane.egress for lane in lanes if lane.name)] or list(limits.addresses)
+    addresses = [*dict.fromkeys(lane.egress for lane in lanes if lane.name)] or list(limits.source_address or ["any"])
     lane = lane_cap(limits.rate, limits.per_address_rate, len(addresses))
     return Caps(limits.rate, limits.per_address_rate, lane, addresses)
 

@@ -30,7 +30,7 @@ from bulkcert.report.figures import (
     Verified,
 )
 from bulkcert.report.findings import RowKind, findings_of, kinds_of
-from bulkcert.report.timing import containment_of, exposure_of, stretches_of
+from bulkcert.report.timing import containment_of, exposure_of, over_time
 from bulkcert.report.verdict import verdict_on
 from bulkcert.runs.opened import pinned_of
 from bulkcert.service.actions import ACTIONS, Action, of_ca_key
@@ -232,18 +232,16 @@ def _ca(key: str, cas: int, outcomes: Counter[str]) -> CaCount:
 
 def _calls(rows: pl.DataFrame, starts: list[SessionFigures]) -> Calls:
     called = rows.filter(pl.col("sent_at").is_not_null())
-    stretches = stretches_of(called) if called.height else []
     acted = [start for start in starts if start.kind != "verify"]
     return Calls(
         run=sum(start.calls for start in acted),
         at_least=any(start.finished is None for start in acted),
         shown=called.height,
         not_shown=max(0, sum(start.calls for start in starts) - called.height),
-        left_out=called.height - sum(stretch.calls for stretch in stretches),
         retries=sum(start.retries for start in acted),
         throttles=sum(start.throttles for start in acted),
         peak_window=max(start.peak_window for start in starts),
-        stretches=stretches,
+        over_time=over_time(called) if called.height else None,
         latency_ms=summary.quantiles(called["latency_ms"]),
     )
 

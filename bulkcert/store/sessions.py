@@ -155,16 +155,11 @@ class Control(msgspec.Struct, frozen=True):
 
 
 class Limits(msgspec.Struct, frozen=True):
-    """How fast a session may be, as it was given: calls per second, and the addresses that it sends from."""
+    """How fast a session may be, as it was given: calls per second, and the addresses that it sends from, if any."""
 
     rate: int
     per_address_rate: int
     source_address: tuple[str, ...]
-
-    @property
-    def addresses(self) -> tuple[str, ...]:
-        """The addresses; one that is any where none was given."""
-        return self.source_address or ("any",)
 
 
 class Session(msgspec.Struct, frozen=True):
