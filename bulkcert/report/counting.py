@@ -15,7 +15,7 @@ from bulkcert.output import summary
 from bulkcert.output.advice import Advice, quoted
 from bulkcert.output.evidence import prove
 from bulkcert.output.files import read_regular, sha256_of
-from bulkcert.output.steps import meaning
+from bulkcert.output.steps import why_ended
 from bulkcert.output.summary import utc
 from bulkcert.report.figures import (
     CaCount,
@@ -108,7 +108,7 @@ def _count(status: RunStatus, asked: Asked, db: sqlite3.Connection, headings: He
         made_by=__version__,
         state=status.state.value,
         exit_status=None if status.is_held else int(status.exit_status),
-        exit_meaning="" if status.is_held else _exit_meaning(status, asked),
+        exit_meaning="" if status.is_held else _exit_meaning(status),
         verdict=verdict_on(status, asked, known, verified, results),
         asked=asked,
         limits=summary.caps_of(status.doing or status.sessions[-1]),
@@ -259,12 +259,10 @@ def _controlled(control: Control) -> Controlled:
     return Controlled(at, control.words, control.user, control.host, control.pid, done)
 
 
-def _exit_meaning(status: RunStatus, asked: Asked) -> str:
+def _exit_meaning(status: RunStatus) -> str:
     if status.state is State.INTERRUPTED and status.doing and not status.doing.stopped:
         return tr("interrupted; to resume: {command}", command=quoted(status.files.command("resume")))
-    read = status.verification
-    by_reading = read.stopped if read and read.exit_status == status.exit_status else ""
-    return (status.doing.stopped if status.doing else "") or by_reading or meaning(status.exit_status, asked.rows)
+    return why_ended(status)
 
 
 def _results(files: RunFiles) -> ResultsFile:
