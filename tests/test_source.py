@@ -7,6 +7,7 @@ import threading
 import polars as pl
 import pytest
 import zstandard
+from fuzz_inputs import fuzz
 from loading import FIRST_ROW, MESSAGE, OUTCOME, check, read, refused
 
 from bulkcert.errors import BulkcertError, ExitStatus
@@ -190,3 +191,11 @@ def test_a_signal_while_the_writer_starts(written, tmp_path, monkeypatch):
             thread.join(30)
             assert not thread.is_alive()
     assert not (tmp_path / "signalled.parquet").exists()
+
+
+def test_as_other_readers_find_it():
+    """Lists that are broken where it hurts, in all formats: the rows of an independent reader, or a refusal."""
+    ends = fuzz(300, seed=1, parquet_each=50)
+
+    assert {end.partition(":")[0] for end in ends} == {"csv", "csv gz", "csv zst", "ndjson", "parquet"}
+    assert sum(times for end, times in ends.items() if end.endswith("the same rows")) > 90

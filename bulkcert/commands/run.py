@@ -97,11 +97,7 @@ def _executed(
 ) -> tuple[Summary, int]:
     """Does the run; returns what it came to in all, and how many calls were made now.
 
-    Args:
-        job: What to do.
-        provider: What to sign with.
-        watches: Run next to the calls.
-        last: Takes what is logged when there is nothing more to say.
+    ``watches`` run next to the calls; ``last`` takes what is logged when there is nothing more to say.
     """
     options, started = job.options, time.monotonic()
     opened = _open(job)

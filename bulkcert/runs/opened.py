@@ -1,7 +1,6 @@
 """A run whose lock is held and whose store is open: what every session of it starts from."""
 
 import os
-import shlex
 import socket
 from collections.abc import Iterator
 from contextlib import suppress
@@ -200,15 +199,11 @@ def confirm_real(files: RunFiles, asked: Asked, command: str) -> None:
         BulkcertError: USAGE: it is a rehearsal.
     """
     if asked.rehearsal:
-        also, again = f" --and-then {command}", asked.typed
-        if command != "resume" and also not in again:
-            again += also
-        if os.path.isdir(asked.directory) and not os.path.samefile(os.curdir, asked.directory):  # noqa: PTH112
-            again = f"cd {shlex.quote(asked.directory)} && {again}"
+        also = "" if command == "resume" else f" with --and-then {command}"
         raise BulkcertError(
             ExitStatus.USAGE,
             f"{files.results} is of a rehearsal, whose emulator is gone: there is nothing to {command}",
-            f"No calls were made. To rehearse that too: {again}",
+            f"No calls were made. Rehearse it again{also}.",
         )
 
 

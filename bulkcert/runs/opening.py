@@ -231,7 +231,6 @@ def _asked(job: ResolvedJob, check: Check, pinned: PinnedList, run_id: str) -> A
         ca_column=pinned.ca_column,
         version=__version__,
         rehearsal=job.rehearsal,
-        typed=job.typed,
         protected_by=check.protected_by,
         spares_cas=check.spares_cas,
         instances={instance: str(endpoint) for instance, endpoint in job.instances.items()},

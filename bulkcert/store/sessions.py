@@ -37,7 +37,6 @@ class Asked(msgspec.Struct, frozen=True):
         spares_cas: Whether what that list protects is, or may be, under one of the CAs of the rows.
         instances: The instances that rows name, if they are several, each with where it is.
         instance_column: The column that names them; None where all rows are of one.
-        typed: The command of a rehearsal, as it was typed but for what was to stop it early.
     """
 
     run: str
@@ -60,7 +59,6 @@ class Asked(msgspec.Struct, frozen=True):
     spares_cas: bool = False
     instances: dict[str, str] = {}
     instance_column: str | None = None
-    typed: str = ""
 
     @property
     def on(self) -> str:

@@ -8,7 +8,6 @@ from rich.text import Text
 
 from bulkcert.errors import ON_PURPOSE, BulkcertError, ExitStatus
 from bulkcert.log import is_json
-from bulkcert.output.failed import FailedRows
 from bulkcert.output.formats import FormulaRows
 from bulkcert.output.steps import (
     REASON_WIDTH,
@@ -38,12 +37,6 @@ if TYPE_CHECKING:  # each is loaded by its command
 KINDS_SHOWN = 8
 """Kinds of rows of one outcome that are shown with a sample."""
 
-GROUPS_SHOWN = 5
-"""Groups of failed rows that are shown."""
-
-_NOT_TRIED = frozenset({Outcome.NOT_ATTEMPTED, Outcome.UNDONE})
-"""Outcomes of rows of which nothing went wrong."""
-
 MESSAGE_WIDTH = 160
 """Characters of a message that are shown."""
 
@@ -61,7 +54,8 @@ def undone_rows(summary: Summary, undo: "Undo") -> Iterator[tuple[str, str | Tex
         yield "", tr("last: {error}", error=undo.progress.last_error)
     yield from _calls(summary, undo.progress.sends.sends)
     yield tr("results"), summary.results
-    yield from failed_lines(summary.failed) if summary.failed else ()
+    if summary.failed:
+        yield tr("rows left"), left_words(summary.failed.file, summary.failed.rows)
     status = summary.latest.exit_status or ExitStatus.OK
     words = tr("all of it is undone") if status == ExitStatus.OK else tr("not all of it is undone")
     if status == ExitStatus.OK and summary.unknown_before:
@@ -135,8 +129,8 @@ def summary_rows(summary: Summary, status: RunStatus, *, calls: int) -> Iterator
         yield outcome_line(outcome, count)
         # What has stopped the run is said once, in the end.
         stop = summary.stop_code if outcome == Outcome.NOT_ATTEMPTED else None
-        for line in _kinds([kind for kind in summary.kinds if kind.outcome == outcome and kind.code != stop]):
-            yield "", line
+        if outcome not in {*DESIRED, Outcome.DUPLICATE}:
+            yield from _kinds([kind for kind in summary.kinds if kind.outcome == outcome and kind.code != stop])
     yield from _calls(summary, calls)
     if calls and len({*summary.latency_ms.values()}) > 1:
         values = ((tr("longest") if name == "longest" else name, value) for name, value in summary.latency_ms.items())
@@ -145,22 +139,11 @@ def summary_rows(summary: Summary, status: RunStatus, *, calls: int) -> Iterator
     if (read_back := summary.verification) and read_back.exit_status:
         yield label_of(read_back), Text(f"{read_back.finished}{tr(': ')}{read_words(read_back)}", style="red")
     yield tr("results"), summary.results
-    yield from failed_lines(summary.failed) if summary.failed else ()
+    if summary.failed:
+        yield tr("rows left"), left_words(summary.failed.file, summary.failed.rows)
     undone = status.is_undone and summary.exit_status == ExitStatus.INCOMPLETE
     undone_as = tr("UNDONE: {what}", what=undone_words(status)) if undone else ""
     yield tr("exit status"), f"{summary.exit_status}{tr(': ')}{undone_as or meaning(summary.exit_status, summary.rows)}"
-
-
-def failed_lines(failed: FailedRows) -> Iterator[tuple[str, str]]:
-    """Yields the file of the rows that are not in the desired state, and what failed, by code and CA."""
-    yield tr("rows left"), left_words(failed.file, failed.rows)
-    groups = [group for group in failed.groups if group.kind not in _NOT_TRIED]
-    for group in groups[:GROUPS_SHOWN]:
-        under = f" CA {printable(group.ca_sn)}" if group.ca_sn else ""
-        under += f" {group.instance}" if group.instance else ""
-        yield "", f"{group.rows:>9,} {' '.join(filter(None, (group.kind, printable(group.code))))}{under}"
-    if len(groups) > GROUPS_SHOWN:
-        yield "", f"{'':>9} {tr('and further groups')}"
 
 
 def _calls(summary: Summary, calls: int) -> Iterator[tuple[str, str]]:
@@ -182,20 +165,17 @@ def _calls(summary: Summary, calls: int) -> Iterator[tuple[str, str]]:
         yield "", tr("at least {what}", what=in_all) if summary.calls_at_least else in_all
 
 
-def _kinds(kinds: list[Kind]) -> Iterator[str]:
+def _kinds(kinds: list[Kind]) -> Iterator[tuple[str, str]]:
     """Yields a line for each kind of the rows of an outcome, most frequent first; none for what needs no word."""
-    said = [kind for kind in kinds if kind.code or kind.message]
-    if not said or Outcome(said[0].outcome) in {*DESIRED, Outcome.DUPLICATE}:
-        return
-    said.sort(key=lambda kind: -kind.rows)
+    said = sorted((kind for kind in kinds if kind.code or kind.message), key=lambda kind: -kind.rows)
     for kind in said[:KINDS_SHOWN]:
         request = tr(" (request {id})", id=printable(kind.request_id)) if kind.request_id else ""
         serial = f" ({printable(kind.serial)})" if kind.serial.strip() else ""
         message = printable(kind.message, MESSAGE_WIDTH)
         sample = tr("row {row:,}{serial}: {message}", row=kind.row, serial=serial, message=message)
-        yield f"{kind.rows:>13,} {printable(kind.code) or tr('as')} {sample}{request}"
+        yield "", f"{kind.rows:>13,} {printable(kind.code) or tr('as')} {sample}{request}"
     if (more := len(said) - KINDS_SHOWN) > 0:
-        yield f"{'':>13} {tr('and {count} more, in the summary', count=more)}"
+        yield "", f"{'':>13} {tr('and {count} more, in the summary', count=more)}"
 
 
 def show_verified(
@@ -249,5 +229,6 @@ def _read_back(verifier: "Verifier", verification: Verification) -> Iterator[tup
     yield tr("calls"), f"{verification.calls:,}{tr(': ')}{tr('{pages}, {certificates} one by one', **read)}"
     kept = tr("with verified_status and verified_at") if verifier.has_read else tr("unchanged: nothing was read")
     yield tr("results"), f"{opened.files.results}{tr(', ')}{kept}"
-    yield from failed_lines(verifier.failed) if verifier.failed else ()
+    if verifier.failed:
+        yield tr("rows left"), left_words(verifier.failed.file, verifier.failed.rows)
     yield tr("exit status"), f"{verification.exit_status}{tr(': ')}{meaning_read(verification)}"
