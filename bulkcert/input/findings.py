@@ -277,7 +277,6 @@ def _confirm_given(found: pl.Series, given: str, part: Part) -> None:
     """
     other = found.to_frame().select(~_is_blank(found.name) & (pl.col(found.name) != given)).to_series()
     if other.fill_null(value=False).any():
-        index = other.arg_max() or 0
-        said = f"{part.place(index)}, column {printable(found.name)}: {printable(found[index])}, and not {given}"
+        said = f"{_place(part, found, other.arg_max() or 0)}, and not {given}"
         advice = "The option says otherwise: leave it out to go by the column, or correct the list."
         raise BulkcertError(ExitStatus.INPUT_INVALID, f"{said}; no calls were made", advice)

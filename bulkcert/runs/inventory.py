@@ -161,10 +161,8 @@ class Inventory:
 
     def _frame(self, certificates: list[Certificate]) -> pl.DataFrame:
         serials = ("CaSn", "CaName") if self.options.cas else ("DeviceSn", "CaSn", "DeviceName")
-        # So that a list of several inventories says where each certificate is.
-        places = {"MqttInstanceId": self.service.instance}
-        places |= {} if self.options.endpoint else {"RegionId": self.options.region}
-        columns = (*serials, "Status", *_TIMES)
+        # Where each is, too, so that several inventories are one list.
+        columns = (*serials, "Status", *_TIMES, "MqttInstanceId", *([] if self.options.endpoint else ["RegionId"]))
         values: dict[str, list[Any]] = {
             "DeviceSn": [one.device_sn for one in certificates],
             "CaSn": [one.sn if self.options.cas else one.ca_sn for one in certificates],
@@ -173,10 +171,11 @@ class Inventory:
             "Status": [one.status.value for one in certificates],
             "ValidBegin": [None if one.valid_begin is None else str(one.valid_begin) for one in certificates],
             "ValidEnd": [None if one.valid_end is None else str(one.valid_end) for one in certificates],
+            "MqttInstanceId": [self.service.instance] * len(certificates),
+            "RegionId": [self.options.region] * len(certificates),
         }
         table = pl.DataFrame({name: values[name] for name in columns}, schema=dict.fromkeys(columns, pl.String))
         times = pl.col(_TIMES).cast(pl.Int64, strict=False)
-        table = table.with_columns(pl.lit(value).alias(name) for name, value in places.items())
         table = table.with_columns(pl.when(times.is_between(_FIRST_MS, _LAST_MS)).then(times).name.keep())
         if self.options.status is not None:
             table = table.filter(pl.col("Status") == self.options.status)
