@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+from place import OFF, Inside
 from program import (
     INSTANCE,
     NO_KEY,
@@ -16,7 +17,6 @@ from program import (
     outcomes,
     read_results,
     summary_of,
-    write_devices,
     write_list,
 )
 from stored import ask, change, kill, status
@@ -28,50 +28,22 @@ from bulkcert.store import queries
 
 pytestmark = pytest.mark.usefixtures("inside")
 
-BY_CA, CALL = "ListDeviceCertificateByCaSn", "InactivateDeviceCertificate"
+BY_CA = "ListDeviceCertificateByCaSn"
 LIST, RESULTS = Path("d.csv"), Path("r.csv")
 STORE = Path("r.csv.run/store.sqlite")
 
 
-class Place:
-    """A list of active devices of this test alone, and its run."""
-
-    def __init__(self, service, name, count):
-        self.service = service
-        self.devices = write_devices(LIST, count, name=name)
-        service.seed(self.devices, "1")
-
-    def run(self, *more, action="inactivate-device", where=None):
-        return here("run", action, LIST, *(where or self.service.looking), "-o", RESULTS, *more)
-
-    def resume(self, *more):
-        return here("resume", RESULTS, "--yes", *more)
-
-    def undo(self):
-        return here("undo", RESULTS, "--yes", *UNHURRIED)
+class Place(Inside):
+    """A run of which the results are looked at."""
 
     def column(self, name):
         return [row[name] for row in read_results(RESULTS)]
 
-    @property
-    def states(self):
-        return self.service.states(self.devices)
+    def operations(self, since):
+        return [call["operation"] for call in self.service.calls()[since:]]
 
-    @property
-    def arrivals(self):
-        return self.service.report().arrivals
-
-    def calls(self, since):
-        """Returns the operations since a number of arrivals, and the rows that were called, in order."""
-        calls, rows = self.service.calls()[since:], {device: row for row, (device, _) in enumerate(self.devices, 1)}
-        called = [rows[call["device_sn"]] for call in calls if call["operation"] == CALL]
-        return [call["operation"] for call in calls], sorted(called)
-
-    def refuse(self, code, **shares):
-        self.service.tell("faults", shares={code: 1.0, **shares}, seed=1)
-
-    def answer(self):
-        self.service.tell("faults", shares={}, seed=1)
+    def refuse(self, code):
+        self.answer(**{code: 1.0})
 
 
 def kept():
@@ -86,9 +58,10 @@ def make_preflight_old():
 
 
 @pytest.fixture
-def place(service, request):
-    yield Place(service, re.sub(r"\W", "", request.node.name)[-20:], 20)
-    service.tell("faults", shares={}, seed=1)
+def place(service, tmp_path):
+    place = Place(service, tmp_path.name, 20)
+    yield place
+    place.answer()
 
 
 # Where a run goes on.
@@ -124,17 +97,22 @@ def test_products_that_were_lost_are_made_again(place):
 
 
 def test_a_limit_and_on(place):
-    """With --limit-rows each session calls the next few rows, until all are called; the list may be gone by then."""
+    """With --limit-rows each session calls the next few rows, until all are called; the list may be gone by then.
+
+    So may the version of the program: an update in the middle of a run does not orphan its store.
+    """
     place.run("--limit-rows", "8").ended(75)
+    change(RESULTS, "UPDATE run SET asked = json_set(asked, '$.version', '0.0.1')")
     since = place.arrivals
     place.run("--limit-rows", "8").ended(75)
-    assert place.calls(since)[1] == [*range(9, 17)]
+    assert place.calls(since) == [*range(9, 17)]
     LIST.unlink()
     since = place.arrivals
     told = place.resume().ended(0)
 
-    assert place.calls(since) == ([CALL] * 4, [*range(17, 21)])
+    assert (place.operations(since), place.calls(since)) == ([OFF] * 4, [*range(17, 21)])
     assert "16 already finished" in told.stderr
+    assert ask(RESULTS, queries.asked).version == "0.0.1"
     assert place.states == ["0"] * 20
 
 
@@ -189,7 +167,7 @@ def test_retry(place):
     ):
         since = place.arrivals
         (place.resume if ends else place.run)("--retry", named).ended(ends)
-        assert place.calls(since)[1] == rows
+        assert place.calls(since) == rows
 
     assert outcomes(RESULTS) == {"succeeded": 20}
     assert "drifted" in place.resume("--retry", "succeeded").ended(2).stderr
@@ -204,7 +182,7 @@ def test_retry_of_what_has_drifted(place):
     since = place.arrivals
     place.resume("--retry", "drifted").ended(0)
 
-    assert place.calls(since)[1] == [5, 6]
+    assert place.calls(since) == [5, 6]
     assert status(RESULTS).exit_status == 0
 
 
@@ -221,7 +199,7 @@ def test_overwrite(place):
         assert "--overwrite" in refused.stderr
         assert (place.arrivals, RESULTS.read_bytes()) == (since, before)
         place.run("--overwrite", "--preflight", "never").ended(0)
-        assert place.calls(since)[1] == [*range(1, 21)]
+        assert place.calls(since) == [*range(1, 21)]
         assert len(status(RESULTS).sessions) == 1
 
 
@@ -242,7 +220,7 @@ def test_overwrite_by_a_start_that_is_refused(place, code, ends, mode):
     place.answer()
     since = place.arrivals
     place.run("--overwrite", "--preflight", mode).ended(0)
-    assert (place.calls(since)[1], len(status(RESULTS).sessions)) == ([*range(1, 21)] * (mode == "never"), 1)
+    assert (place.calls(since), len(status(RESULTS).sessions)) == ([*range(1, 21)] * (mode == "never"), 1)
 
 
 def test_a_list_that_cannot_be_removed(place, monkeypatch):
@@ -313,15 +291,6 @@ def test_both_hosts_of_a_region_are_one_service():
     assert same_service(public, vpc)
     assert same_service(vpc, vpc)
     assert not same_service(public, vpc.replace("hangzhou", "beijing"))
-
-
-def test_a_newer_version_resumes(place):
-    """An update of the program in the middle of a run does not orphan its store."""
-    place.run("--limit-rows", "5").ended(75)
-    change(RESULTS, """UPDATE run SET asked = json_set(asked, '$.version', '0.0.1')""")
-    place.run().ended(0)
-
-    assert ask(RESULTS, queries.asked).version == "0.0.1"
 
 
 def test_nothing_is_written_before_a_session_begins(place):
@@ -399,14 +368,14 @@ def test_a_row_that_is_to_be_taken_up_again_but_is_protected_now(place):
 
 
 @pytest.fixture
-def canary(service, request):
+def canary(service, tmp_path):
     """A run of 300 rows of which three were active, stopped after the first; then ten others were switched on."""
-    place = Place(service, re.sub(r"\W", "", request.node.name)[-20:], 300)
+    place = Place(service, tmp_path.name, 300)
     service.seed(place.devices[3:], "0")
     place.run("--limit-rows", "1").ended(75)
     service.seed(place.devices[100:110], "1")
     yield place
-    service.tell("faults", shares={}, seed=1)
+    place.answer()
 
 
 def test_a_young_preflight_is_believed(canary):
@@ -414,7 +383,7 @@ def test_a_young_preflight_is_believed(canary):
     since = canary.arrivals
     canary.run().ended(0)
 
-    assert canary.calls(since) == ([CALL] * 2, [2, 3])
+    assert (canary.operations(since), canary.calls(since)) == ([OFF] * 2, [2, 3])
 
 
 def test_an_old_preflight_is_made_again(canary):
@@ -423,9 +392,8 @@ def test_an_old_preflight_is_made_again(canary):
     since = canary.arrivals
     finished = canary.run().ended(0)
 
-    operations, called = canary.calls(since)
-    assert operations.count(BY_CA) == 3
-    assert called == [2, 3, *range(101, 111)]
+    assert canary.operations(since).count(BY_CA) == 3
+    assert canary.calls(since) == [2, 3, *range(101, 111)]
     assert "299 device certificates at most: what is inactive already gets no call" in finished.stderr
     assert canary.states == ["0"] * 300
     assert outcomes(RESULTS) == {"succeeded": 13, "unchanged": 287}
