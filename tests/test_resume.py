@@ -6,7 +6,6 @@ import re
 import time
 from pathlib import Path
 
-import polars as pl
 import pytest
 from place import OFF, Inside
 from program import (
@@ -22,7 +21,7 @@ from program import (
 )
 from stored import ask, change, kill, status
 
-from bulkcert.input import PinnedList
+from bulkcert.input.pinned import Pinning
 from bulkcert.runs.run import BELIEVED_S
 from bulkcert.service.regions import same_service
 from bulkcert.store import queries
@@ -241,9 +240,14 @@ def test_a_list_that_cannot_be_removed(place, monkeypatch):
 
 def test_a_list_that_cannot_be_read_again(place, monkeypatch):
     """What the disk refuses while the copy of the list is read is named with its place (66), whoever reads it."""
-    Path("keep.csv").write_text("DeviceSn\n1\n")
-    monkeypatch.setattr(PinnedList, "keys", property(lambda self: pl.scan_parquet(f"{self.path}.gone").select("CaSn")))
-    refused = place.run("--protect", "keep.csv").ended(66)
+    finish = Pinning.finish
+
+    def finished(pinning):
+        finish(pinning)
+        pinning._path.unlink()
+
+    monkeypatch.setattr(Pinning, "finish", finished)
+    refused = place.run().ended(66)
     assert re.search(r"error: r\.csv\.run/input-\w+\.parquet: no such file\n  → Check the path", refused.stderr)
 
 

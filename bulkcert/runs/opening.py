@@ -214,6 +214,8 @@ def _asked(job: ResolvedJob, check: Check, pinned: PinnedList, run_id: str) -> A
         directory = str(Path.cwd())
     except OSError:  # it was removed
         directory = ""
+    with pinned.reading():
+        pinned_sha256 = sha256_of(pinned.path)
     return Asked(
         run=run_id,
         action=job.action.name,
@@ -222,7 +224,7 @@ def _asked(job: ResolvedJob, check: Check, pinned: PinnedList, run_id: str) -> A
         rows=check.rows,
         keys_sha256=check.keys_sha256,
         sha256=check.sha256,
-        pinned_sha256=sha256_of(pinned.path),
+        pinned_sha256=pinned_sha256,
         inputs=tuple(map(str, job.inputs)),
         results=str(job.files.results),
         directory=directory,
