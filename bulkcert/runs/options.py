@@ -218,8 +218,7 @@ class StartOptions:
     confirm_devices: Annotated[int | None, number(SAFETY)] = None
     """Device certificates under the CAs, as plan counts them; delete-ca with --yes wants it."""
     retry: Annotated[
-        tuple[Retried, ...],
-        Parameter(group=LIST, converter=names_of(get_args(Retried)), metavar="OUTCOME,…"),
+        tuple[Retried, ...], Parameter(group=LIST, converter=names_of(get_args(Retried)), metavar="OUTCOME,…")
     ] = ()
     """Call these again; drifted: changed since."""
     deadline: Annotated[float | None, Parameter(group=SCHEDULE, converter=moment, metavar="TIME")] = None
