@@ -8,8 +8,10 @@ import pytest
 from made_store import made_run, row, session
 from program import INSTANCE, UNHURRIED, here, read_results, write_devices
 
-from bulkcert.output import results
+from bulkcert.output import failed, results
+from bulkcert.output.failed import Group
 from bulkcert.output.files import cannot_write
+from bulkcert.views.ending import GROUPS_SHOWN, failed_lines
 
 OTHER, SAME = {"verified": "active", "verified_at": 1}, {"verified": "inactive", "verified_at": 1}
 ROWS = {
@@ -110,6 +112,38 @@ def test_it_is_not_shown_while_it_may_be_old(tmp_path):
     assert json.loads(here("report", run.results, "--format", "json").ended(0).stdout)["failed"] is None
 
 
+def test_groups(tmp_path, monkeypatch):
+    """The summary counts by code and CA, the largest first; of too many CAs the rest is counted together."""
+    rows = [row("failed", code="A", ca=f"ca{number // 4}") for number in range(10)] + [row("failed", code="B")]
+    run = made_run(tmp_path, [*rows, row(None), row(**OTHER)], [session(ended=1)])
+
+    def groups():
+        here("export", run.results).ended(0)
+        return json.loads(run.summary.read_bytes())["failed"]["groups"]
+
+    drifted = {"kind": "drifted", "code": "", "ca_sn": "00ca", "rows": 1, "instance": ""}
+    assert groups()[:2] == [{**drifted, "kind": "failed", "code": "A", "ca_sn": ca, "rows": 4} for ca in ("ca0", "ca1")]
+    assert drifted in groups()
+    monkeypatch.setattr(failed, "MOST_GROUPS", 1)
+    assert sum(group["rows"] for group in groups()) == 13
+    assert {group["ca_sn"] for group in groups()} == {"ca0", ""}
+
+
+def test_on_the_terminal():
+    """A few lines, with code and CA; what was not tried, or was undone, is no failure."""
+    many = [Group("failed", "A", f"ca{number}", 9 - number) for number in range(GROUPS_SHOWN + 1)]
+    none = [Group(kind, "", "ca", 1) for kind in ("not_attempted", "undone")]
+    lines = [line for _, line in failed_lines(failed.FailedRows("r.csv.failed.csv", 40, [*none, *many]))]
+
+    assert lines[0] == "r.csv.failed.csv: 40 rows not in the desired state"
+    assert [line.split() for line in lines[1:3]] == [
+        ["9", "failed", "A", "CA", "ca0"],
+        ["8", "failed", "A", "CA", "ca1"],
+    ]
+    assert lines[-1].strip() == "and further groups"
+    assert len(lines) == GROUPS_SHOWN + 2
+
+
 @pytest.mark.usefixtures("inside")
 def test_from_run_to_run(tmp_path, service):
     """Run, the file as the list of another run, resume, verify, undo: each leaves the file that is true at its end."""
@@ -120,6 +154,8 @@ def test_from_run_to_run(tmp_path, service):
     ran = here("run", "inactivate-device", "d.csv", *where, "-o", "r.csv").ended(1)
     assert [each["DeviceSn"] for each in read_results(left)] == [device for device, _ in devices[6:]]
     assert "rows left     r.csv.failed.csv: 4 rows not in the desired state\n" in ran.stdout
+    groups = [line.split() for line in ran.stdout.partition("rows left")[2].splitlines()[1:3]]
+    assert groups == [["2", "not_registered", "FindDeviceBySnError", "CA", f"00ca00000{ca}"] for ca in (0, 1)]
 
     service.seed(devices[6:8])
     here("run", "inactivate-device", left, *where, "-o", "again.csv").ended(1)

@@ -13,6 +13,7 @@ from watching import watch
 
 from bulkcert.engine import failures, lanes
 from bulkcert.engine.session import Supervision
+from bulkcert.engine.states import Scanned
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.runs import verify
 from bulkcert.runs.verify import Verifier
@@ -65,7 +66,7 @@ class Rounds(Verifier):
     async def _scan(self, _lanes, _sightings):
         self.looks += 1
         self.now += 1
-        return self.failures.pop(0) if self.failures else None
+        self.scanned = Scanned(self.failures.pop(0) if self.failures else None)
 
     def _keep(self, _sightings, _everything):
         pass

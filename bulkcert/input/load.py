@@ -5,7 +5,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import msgspec
 import polars as pl
 
 from bulkcert.errors import BulkcertError, ExitStatus
@@ -115,12 +114,10 @@ class _Loading:
             self._widen(self.first_file, pl.Schema(dict.fromkeys((*devices, self.ca_column or "CaSn"), pl.String())))
             self.pinning.write(pl.DataFrame(schema=self.types))
         self.pinning.finish()
-        keys = self.findings.columns
-        pinned = PinnedList(path, self.findings.rows, (*self.types,), keys[0] if self.by_device else None, keys[-1])
-        check = self.findings.check(sha256, pinned)
-        if len(check.instances) > 1:
-            pinned = msgspec.structs.replace(pinned, instance_column=check.instance_columns[0])
-        return pinned, check
+        check, keys = self.findings.check(sha256), self.findings.columns
+        device, instance = keys[0] if self.by_device else None, check.instance_columns[0]
+        several = len(check.instances) > 1
+        return PinnedList(path, check.rows, (*self.types,), device, keys[-1], instance if several else None), check
 
 
 def load(

@@ -55,12 +55,6 @@ class PinnedList(msgspec.Struct, frozen=True):
     ca_column: str
     instance_column: str | None = None
 
-    @property
-    def keys(self) -> pl.LazyFrame:
-        """The serials of all rows as text."""
-        columns = filter(None, (self.device_column, self.ca_column))
-        return pl.scan_parquet(self.path, glob=False).select(pl.col(*columns).cast(pl.String))
-
     @contextmanager
     def reading(self) -> Iterator[None]:
         """Turns what reading the file can raise into one error for the user.

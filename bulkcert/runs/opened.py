@@ -17,7 +17,6 @@ from bulkcert import __version__
 from bulkcert.engine.target import Target
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input import CA_SN, DEVICE_SN, INSTANCE, ROW, PinnedList, annotated
-from bulkcert.input.files import unreadable
 from bulkcert.output.evidence import serials_in
 from bulkcert.output.files import cannot_write, sha256_of, sync_directory, sync_file
 from bulkcert.output.results import Written, write_results
@@ -259,14 +258,9 @@ def pinned_of(files: RunFiles, asked: Asked) -> PinnedList:
         BulkcertError: INPUT_UNREADABLE: it is not as it was written, or cannot be read.
     """
     pinned = PinnedList(
-        files.pinned(asked.run),
-        asked.rows,
-        asked.columns,
-        asked.device_column,
-        asked.ca_column,
-        asked.instance_column,
+        files.pinned(asked.run), asked.rows, asked.columns, asked.device_column, asked.ca_column, asked.instance_column
     )
-    with unreadable(pinned.path):
+    with pinned.reading():
         if sha256_of(pinned.path) != asked.pinned_sha256:
             raise pinned.damaged("it is not as it was written")
     return pinned

@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import polars as pl
 
 from bulkcert.errors import BulkcertError, ExitStatus
+from bulkcert.input import ROW, PinnedList, annotated
 from bulkcert.output.evidence import prove
 from bulkcert.runs.command_options import VerifyOptions, carried, changed
 from bulkcert.runs.job import ResolvedJob, resolve
@@ -91,18 +93,19 @@ def resume_earlier(new: OpenRun, earlier: Asked) -> OpenRun:
         message = f"{files.results} is of a rehearsal, which is no run against the service"
         raise BulkcertError(ExitStatus.INPUT_INVALID, message, "No calls were made. Name other results with -o.")
     if differences := differences_of(earlier, asked):
+        lists = _compared(before, pinned) if earlier.keys_sha256 != asked.keys_sha256 else ""
         advice = (
             f"{files.command('resume')} finishes it with its own list, if rows are left; for this one name "
             "other results with -o. --overwrite drops what that run has done."
         )
-        if earlier.action == asked.action and earlier.keys_sha256 == asked.keys_sha256:
+        if earlier.action == asked.action and not lists:
             advice = (
                 "Leave out what names another service, in the job file and the environment as well; a run there wants "
                 "other results (-o)."
             )
         raise BulkcertError(
             ExitStatus.INPUT_INVALID,
-            f"{files.results} is of another run; it differs in {', '.join(differences)}",
+            f"{files.results} is of another run; it differs in {', '.join(differences)}{lists}",
             f"No calls were made. {advice}",
         )
     remove(pinned.path)
@@ -120,6 +123,18 @@ def differences_of(earlier: Asked, asked: Asked) -> list[str]:
         values["the endpoint"] = (earlier.at, asked.at)
     found = [f"{name} ({before} there, {now} now)" for name, (before, now) in values.items() if before != now]
     return [*found, "the list"] if earlier.keys_sha256 != asked.keys_sha256 else found
+
+
+def _compared(before: PinnedList, now: PinnedList) -> str:
+    """Returns how many rows of a list are new, gone or the same, against the one of the run."""
+    keys = [pl.concat(annotated(pinned, own=False)).drop(ROW) for pinned in (before, now)]
+    if keys[0].columns != keys[1].columns:
+        return ""
+    there, here = (frame.with_columns(pl.all().fill_null("")).unique() for frame in keys)
+    same = here.join(there, on=here.columns, how="semi").height
+    if same == here.height == there.height:
+        return ": the same certificates, in another order or number"
+    return f": new certificates: {here.height - same:,}, gone: {there.height - same:,}, the same: {same:,}"
 
 
 def protected_of(opened: OpenRun, protect: Path | None) -> list[int]:

@@ -8,6 +8,7 @@ from rich.text import Text
 
 from bulkcert.errors import ON_PURPOSE, BulkcertError, ExitStatus
 from bulkcert.log import is_json
+from bulkcert.output.failed import FailedRows
 from bulkcert.output.formats import FormulaRows
 from bulkcert.output.steps import (
     REASON_WIDTH,
@@ -37,6 +38,12 @@ if TYPE_CHECKING:  # each is loaded by its command
 KINDS_SHOWN = 8
 """Kinds of rows of one outcome that are shown with a sample."""
 
+GROUPS_SHOWN = 5
+"""Groups of failed rows that are shown."""
+
+_NOT_TRIED = frozenset({Outcome.NOT_ATTEMPTED, Outcome.UNDONE})
+"""Outcomes of rows of which nothing went wrong."""
+
 MESSAGE_WIDTH = 160
 """Characters of a message that are shown."""
 
@@ -54,8 +61,7 @@ def undone_rows(summary: Summary, undo: "Undo") -> Iterator[tuple[str, str | Tex
         yield "", tr("last: {error}", error=undo.progress.last_error)
     yield from _calls(summary, undo.progress.sends.sends)
     yield tr("results"), summary.results
-    if summary.failed:
-        yield tr("rows left"), left_words(summary.failed.file, summary.failed.rows)
+    yield from failed_lines(summary.failed) if summary.failed else ()
     status = summary.latest.exit_status or ExitStatus.OK
     words = tr("all of it is undone") if status == ExitStatus.OK else tr("not all of it is undone")
     if status == ExitStatus.OK and summary.unknown_before:
@@ -139,11 +145,22 @@ def summary_rows(summary: Summary, status: RunStatus, *, calls: int) -> Iterator
     if (read_back := summary.verification) and read_back.exit_status:
         yield label_of(read_back), Text(f"{read_back.finished}{tr(': ')}{read_words(read_back)}", style="red")
     yield tr("results"), summary.results
-    if summary.failed:
-        yield tr("rows left"), left_words(summary.failed.file, summary.failed.rows)
+    yield from failed_lines(summary.failed) if summary.failed else ()
     undone = status.is_undone and summary.exit_status == ExitStatus.INCOMPLETE
     undone_as = tr("UNDONE: {what}", what=undone_words(status)) if undone else ""
     yield tr("exit status"), f"{summary.exit_status}{tr(': ')}{undone_as or meaning(summary.exit_status, summary.rows)}"
+
+
+def failed_lines(failed: FailedRows) -> Iterator[tuple[str, str]]:
+    """Yields the file of the rows that are not in the desired state, and what failed, by code and CA."""
+    yield tr("rows left"), left_words(failed.file, failed.rows)
+    groups = [group for group in failed.groups if group.kind not in _NOT_TRIED]
+    for group in groups[:GROUPS_SHOWN]:
+        under = f" CA {printable(group.ca_sn)}" if group.ca_sn else ""
+        under += f" {group.instance}" if group.instance else ""
+        yield "", f"{group.rows:>9,} {' '.join(filter(None, (group.kind, printable(group.code))))}{under}"
+    if len(groups) > GROUPS_SHOWN:
+        yield "", f"{'':>9} {tr('and further groups')}"
 
 
 def _calls(summary: Summary, calls: int) -> Iterator[tuple[str, str]]:
@@ -229,6 +246,5 @@ def _read_back(verifier: "Verifier", verification: Verification) -> Iterator[tup
     yield tr("calls"), f"{verification.calls:,}{tr(': ')}{tr('{pages}, {certificates} one by one', **read)}"
     kept = tr("with verified_status and verified_at") if verifier.has_read else tr("unchanged: nothing was read")
     yield tr("results"), f"{opened.files.results}{tr(', ')}{kept}"
-    if verifier.failed:
-        yield tr("rows left"), left_words(verifier.failed.file, verifier.failed.rows)
+    yield from failed_lines(verifier.failed) if verifier.failed else ()
     yield tr("exit status"), f"{verification.exit_status}{tr(': ')}{meaning_read(verification)}"
