@@ -84,12 +84,7 @@ def inventory(options: InventoryOptions) -> ExitStatus:
 
             calling.prepare(provider := ChainCredentials(), leave)
             taking = Inventory(
-                service=service,
-                options=options,
-                expires_before=before,
-                expires_after=after,
-                output=output,
-                target=file,
+                service=service, options=options, expires_before=before, expires_after=after, output=output, target=file
             )
             watches = [] if options.quiet else [shown(partial(_got, taking))]
             calling.call(taking.take, provider, leave, *watches)

@@ -245,11 +245,10 @@ def caps_of(session: stored.Session) -> Caps:
 
 def _kinds(db: sqlite3.Connection, pinned: PinnedList) -> list[Kind]:
     kinds = []
-    for outcome, code, rows, row in queries.kinds(db):
-        message, request_id, _ = queries.sample(db, row)
+    for outcome, code, rows, row, *said in queries.kinds(db):
         frame = next(annotated(pinned, own=False, first_row=row, last_row=row))
         serial = frame[DEVICE_SN if DEVICE_SN in frame.columns else CA_SN][0] or ""
-        kinds.append(Kind(outcome, code, rows, row, serial, message, request_id))
+        kinds.append(Kind(outcome, code, rows, row, serial, *said))
     return kinds
 
 

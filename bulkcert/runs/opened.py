@@ -258,12 +258,7 @@ def pinned_of(files: RunFiles, asked: Asked) -> PinnedList:
         BulkcertError: INPUT_UNREADABLE: it is not as it was written, or cannot be read.
     """
     pinned = PinnedList(
-        files.pinned(asked.run),
-        asked.rows,
-        asked.columns,
-        asked.device_column,
-        asked.ca_column,
-        asked.instance_column,
+        files.pinned(asked.run), asked.rows, asked.columns, asked.device_column, asked.ca_column, asked.instance_column
     )
     with pinned.reading():
         if sha256_of(pinned.path) != asked.pinned_sha256:
