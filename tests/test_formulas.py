@@ -16,19 +16,19 @@ HARMLESS = ["a=1", " =1", "'=1", "1-2", ""]
 OWN = [*RUN, "-5", "+86 130", "+8613012345678", *HARMLESS]
 
 
+def body(status, **fields):
+    return Answer(status, msgspec.json.encode({"RequestId": "R", **fields}))
+
+
 def hostile(service, rule):
     """Lets ``rule(operation)`` put another answer in the place of the one of a call that was done."""
-    answer = service._emulator.answer
+    emulated, answer = service._emulator, service._emulator.answer
 
     def answered(request):
         given, delay_s = answer(request)
         return rule(request.headers.get("x-acs-action", "")) or given, delay_s
 
-    service._emulator.answer = answered
-
-
-def body(status, **fields):
-    return Answer(status, msgspec.json.encode({"RequestId": "R", **fields}))
+    emulated.answer = answered
 
 
 def rows():
