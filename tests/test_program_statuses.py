@@ -77,15 +77,7 @@ REFUSALS = {
     "key disabled": (77, "InvalidAccessKeyId.Inactive", None, "access-key", KEY, {"enabled": False}, {"enabled": True}),
     "permission denied": (77, "NoPermission", None, "access-key", KEY, {"denied": [RAM_ACTION]}, {"denied": []}),
     "another account's": (77, "MqttOwnerCheckError", None, "instance", OWNED, {"account": "2"}, {"account": ACCOUNT}),
-    "token expired": (
-        77,
-        "SecurityToken.Expired",
-        STS,
-        "access-key",
-        STS_KEY,
-        {"expires_at": 1.0},
-        {"expires_at": 4e9},
-    ),
+    "token": (77, "InvalidSecurityToken.Expired", STS, "access-key", STS_KEY, {"expires_at": 1.0}, {"expires_at": 4e9}),
     "clock off": (78, "InvalidTimeStamp.Expired", None, "clock", {}, {"offset_s": 3600}, {"offset_s": 0}),
 }
 """Exit status, what stderr says, and the environment; what is changed in the service, whose, how, and how again."""
