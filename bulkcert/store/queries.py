@@ -148,13 +148,7 @@ def states_before(db: sqlite3.Connection) -> Iterator[tuple[int, str]]:
 
 
 class RowCounts(NamedTuple):
-    """How many rows of a list there are of each kind.
-
-    Attributes:
-        outcomes: All of them by outcome, in the order of the outcomes.
-        left_alone: Those that the next session leaves alone, by outcome.
-        to_call: Those that it calls.
-    """
+    """Rows of a list by outcome, in their order: all, and what the next session leaves alone; and how many it calls."""
 
     outcomes: Counter[Outcome]
     left_alone: Counter[Outcome]
