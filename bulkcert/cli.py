@@ -50,7 +50,6 @@ app = App(
     ),
     suppress_keyboard_interrupt=False,
 )
-app.meta.suppress_keyboard_interrupt = False
 app.meta.group_parameters = MAIN
 
 for name, command in COMMANDS.items():
@@ -81,9 +80,6 @@ def install_completion() -> None:
             ExitStatus.CANNOT_WRITE, f"completion was not installed: {error}", "It is for bash, zsh and fish."
         ) from error
     terminal.stdout.print(f"installed as {script}; a new shell completes bulkcert")
-
-
-_HELP = {"--help", "-h"}
 
 
 def _job_of(typed: list[str]) -> tuple[Path | None, list[str]]:
@@ -219,7 +215,7 @@ def _done(typed: list[str]) -> object:
         case [] | ["--help" | "-h"]:
             sys.stdout.write(OVERVIEW)
             return ExitStatus.OK
-        case [command, *options] if command in COMMANDS and not _HELP.isdisjoint(options):
+        case [command, *options] if command in COMMANDS and {"--help", "-h"} & {*options}:
             app.meta.help_print([command])
             return ExitStatus.OK
         case [command, "--help" | "-h"] if not command.startswith("-"):

@@ -179,7 +179,7 @@ def torment(seed, stores):
     chance, counts, wrong = random.Random(seed), Counter(), []
     with tempfile.TemporaryDirectory() as directory:
         run, another = (Copies(Path(directory), chance, name) for name in ("r", "s"))
-        read_once = {"annotated": lambda *_, **__: [run.list], "_serials": lambda _: run.serials}
+        read_once = {"annotated": lambda *_, **__: [run.list], "_serials": lambda _: run.all_serials}
         list_read = patch.multiple("bulkcert.output.evidence", **read_once)
         whole = set()
         with list_read:

@@ -2,9 +2,9 @@
 
 CSV and NDJSON, plain, gzip or zstd, are made of random tables and then mutated where it hurts: quotes, separators, line
 ends, braces, bytes that are not UTF-8, lost and repeated pieces. Whatever is loaded has the rows that an independent
-reader finds, the standard library's ``csv``, ``json`` and ``gzip``; whatever is not is refused with 65 or 66. Parquet
-is compared with the table that it was made of; damaged, it is refused or read, and nothing aborts. No other error ends
-a load, and nothing is left of a list that was refused.
+reader finds, the standard library's ``csv``, ``json`` and ``gzip``, their lines and the duplicates among them; whatever
+is not is refused with 65 or 66. Parquet is compared with the table that it was made of; damaged, it is refused or read,
+and nothing aborts. No other error ends a load, and nothing is left of a list that was refused.
 """
 
 import csv
@@ -26,6 +26,7 @@ import zstandard
 from bulkcert import input as lists
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input import files
+from bulkcert.input.check import INVALID_SHOWN
 
 REFUSALS = (ExitStatus.INPUT_INVALID, ExitStatus.INPUT_UNREADABLE)
 PARQUET_EACH = 200
@@ -144,27 +145,38 @@ def plain(content, kind):
 
 
 def csv_rows(content):
-    """Returns the names and rows that the standard library finds in CSV."""
+    """Returns the names and rows that the standard library finds in CSV, and the lines where rows begin, if known."""
+    found, lines = [], []
     try:
         text = content.removeprefix(b"\xef\xbb\xbf").decode()
-        names, *rows = [row for row in csv.reader(io.StringIO(text, newline=""), strict=True) if row]
+        reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+        begins = 1
+        for row in reader:
+            if row:
+                found.append(row)
+                lines.append(begins)
+            begins = reader.line_num + 1
+        names, *rows = found
     except (csv.Error, UnicodeDecodeError, ValueError) as error:
         raise Unreadable from error
     if any(len(row) != len(names) for row in rows):
         raise Unreadable
-    return names, [dict(zip(names, row, strict=True)) for row in rows]
+    # To this reader a carriage return alone ends a line, too.
+    is_known = "\r" not in text.replace("\r\n", "")
+    return names, [dict(zip(names, row, strict=True)) for row in rows], lines[1:] if is_known else None
 
 
 def json_rows(content):
-    """Returns the names and rows that the standard library finds in NDJSON; numbers as they stand there."""
+    """Returns the names, rows and lines that the standard library finds in NDJSON; numbers as they stand there."""
     try:
-        lines = [line for line in content.removeprefix(b"\xef\xbb\xbf").split(b"\n") if line.strip()]
-        rows = [json.loads(line.decode(), parse_int=Number, parse_float=Number) for line in lines]
+        lines = enumerate(content.removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1)
+        lines = {number: line for number, line in lines if line.strip()}
+        rows = [json.loads(line.decode(), parse_int=Number, parse_float=Number) for line in lines.values()]
     except (ValueError, RecursionError) as error:
         raise Unreadable from error
     if not all(isinstance(row, dict) for row in rows):
         raise Unreadable
-    return list(dict.fromkeys(name for row in rows for name in row)), rows
+    return list(dict.fromkeys(name for row in rows for name in row)), rows, [*lines]
 
 
 class Number(str):
@@ -181,7 +193,7 @@ def same_cell(found, expected, kind):
 
 
 def loaded(path, pinned, how):
-    """Loads a list; returns names and rows, or the status of its refusal."""
+    """Loads a list; returns what is pinned, its rows, and what its check found; or the status of its refusal."""
     try:
         there, checked = lists.load([path], pinned, **how)
         frame = pl.concat(lists.annotated(there))
@@ -196,7 +208,7 @@ def loaded(path, pinned, how):
         assert refusal.message.isprintable(), refusal
         return refusal.status
     assert frame.height == checked.rows == checked.callable + checked.invalid + checked.duplicates
-    return there.columns, frame.select(there.columns).rows(named=True)
+    return there, frame.select(there.columns).rows(named=True), checked
 
 
 def try_text(chance, folder):
@@ -213,13 +225,13 @@ def try_text(chance, folder):
         found = loaded(path, folder / "pinned", how)
     about = " ".join(filter(None, (kind, packed)))
     try:
-        expected_names, expected = (csv_rows if kind == "csv" else json_rows)(plain(content, packed))
+        expected_names, expected, lines = (csv_rows if kind == "csv" else json_rows)(plain(content, packed))
     except Unreadable:
         assert isinstance(found, ExitStatus), "loaded, though another reader refuses it"
         return f"{about}: refused by both"
     if isinstance(found, ExitStatus):
         return f"{about}: refused with {found:d}, read by the other"
-    columns, got = found
+    (there, got, checked), columns = found, found[0].columns
     if expected or kind == "csv":
         assert list(columns)[: len(expected_names)] == expected_names, (columns, expected_names)
     assert len(got) == len(expected), f"{len(got)} rows, not {len(expected)}"
@@ -228,7 +240,21 @@ def try_text(chance, folder):
             assert same_cell(mine[name], other.get(name), kind), (
                 f"row {row}, {name!r}: {mine[name]!r}, {other.get(name)!r}"
             )
+    confirm_check(path, checked, [(row.get(there.device_column), row.get(there.ca_column)) for row in expected], lines)
     return f"{about}: the same rows"
+
+
+def confirm_check(path, checked, serials, lines):
+    """Confirms that invalid rows have the lines of a plain reading, and duplicates the first row of their pair."""
+    why = checked.reasons()
+    invalid = {*why.filter(pl.col("outcome") == "invalid")["row"]}
+    assert (checked.invalid, checked.invalid + checked.duplicates) == (len(invalid), why.height)
+    places = [each.partition(": ")[0] for each in checked.first_invalid]
+    assert lines is None or places == [f"{path}:{lines[row - 1]}" for row in sorted(invalid)][:INVALID_SHOWN]
+    given, first_rows = dict(why.select("row", "first_row").rows()), {}
+    for row, pair in enumerate(serials, 1):
+        first = row if row in invalid else first_rows.setdefault(pair, row)
+        assert given.get(row) == (first if first != row else None), f"row {row} repeats row {first}"
 
 
 def try_parquet(chance, folder):
@@ -246,7 +272,7 @@ def try_parquet(chance, folder):
         return f"parquet: {'damaged, ' * (damaged != made)}refused with {found:d}"
     if damaged != made:
         return "parquet: damaged, read"
-    assert found == (tuple(names), frame.rows(named=True))
+    assert (found[0].columns, found[1]) == (tuple(names), frame.rows(named=True))
     return "parquet: the same rows"
 
 

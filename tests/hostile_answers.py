@@ -33,6 +33,7 @@ import tempfile
 import threading
 import time
 from collections import Counter, defaultdict
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from itertools import count
 from pathlib import Path
@@ -179,12 +180,12 @@ class Service:
     def __init__(self):
         self.answers, self.kinds = 0, Counter()
 
-    def begin(self, action, states, chance, table, badness):
+    def begin(self, action, states, chance, table):
         """Begins a trial with an action on certificates."""
         self.by_device, self.states, self.chance, self.table = action.by_device, dict(states), chance, table
         self.is_shy = action.deletes
         self.history, self.breaches, self.readable = defaultdict(list), [], set()
-        self.session(badness)
+        self.session((0.0, 0.0))
 
     def session(self, badness, stops=0.0, settled=frozenset()):
         """Begins a session: what was doubtful in another is no longer."""
@@ -222,8 +223,7 @@ class Service:
 
     def _shown(self, key, query):
         if (status := self.states.get(key)) is None or query.get("CaSn", "ca") != "ca":
-            code = "FindDeviceBySnError" if self.by_device else "FindCaBySnError"
-            return said(self.chance, rule_for(code).http_status(self.table), {"Code": code, "Message": "m"})
+            return self._not_found()
         status = int(status) if self.chance.random() < 0.1 else status
         return said(self.chance, 200, {"Data": {"DeviceSn": key, "Sn": key, **query, "Status": status}})
 
@@ -371,28 +371,13 @@ def hurried():
         yield
 
 
-class Caller:
-    """A process that calls, so that the service has one of its own; made before any thread is."""
-
-    def __init__(self):
-        self._pipe, theirs = multiprocessing.Pipe()
-        context = multiprocessing.get_context("fork")
-        self._process = context.Process(target=self._work, args=(theirs, self._pipe), daemon=True)
-        self._process.start()
-        theirs.close()
-
-    @staticmethod
-    def _work(pipe, other):
-        other.close()  # it ends with whoever has made it
-        with hurried(), suppress(EOFError):
-            while True:
-                arguments, directory = pipe.recv()
-                pipe.send(here(*arguments, cwd=directory))
-
-    def __call__(self, *arguments, cwd):
-        """Runs a command, as ``here`` does."""
-        self._pipe.send((arguments, cwd))
-        return self._pipe.recv()
+@contextmanager
+def caller():
+    """Yields what runs a command, as ``here`` does, in a process of its own, so that the service has one, too."""
+    context, patched = multiprocessing.get_context("fork"), ExitStack()
+    with ProcessPoolExecutor(1, context, patched.enter_context, (hurried(),)) as pool:
+        pool.submit(int).result()  # it is forked before any thread is there
+        yield lambda *arguments, cwd: pool.submit(here, *arguments, cwd=cwd).result()
 
 
 class Trial:
@@ -409,10 +394,10 @@ class Trial:
         self.before = {key: None if chance.random() < missing else before for key in self.keys}
         self.badness = chance.choice([(0.1, 0.1), (0.4, 0.3), (0.4, 0.05), (0.8, 0.5), (0.8, 0.02)])
         self.outcomes, self.contradictions, self.notes = Counter(), [], []
-        service.begin(self.action, self.before, chance, self.table, (0.0, 0.0))
-        lines = [f"{key},ca" if self.action.by_device else key for key in self.keys]
-        header = "DeviceSn,CaSn" if self.action.by_device else "CaSn"
-        (directory / "d.csv").write_text("\n".join([header, *lines, ""]))
+        service.begin(self.action, self.before, chance, self.table)
+        ca = ",ca" if self.action.by_device else ""
+        header = "DeviceSn,CaSn" if ca else "CaSn"
+        (directory / "d.csv").write_text("\n".join([header, *(f"{key}{ca}" for key in self.keys), ""]))
 
     def go(self):
         """Does all of it."""
@@ -511,10 +496,8 @@ def torment(seed, rows, call=here, numbers=None, timeout_s=0.4):
     with serving(service) as url:
         for number in numbers or count():
             with tempfile.TemporaryDirectory() as directory:
-                size = {"rows": rows, "timeout_s": timeout_s}
-                trial = Trial(
-                    service, url, call, Path(directory), number=number, seed=seed * 1_000_003 + number, **size
-                )
+                how = {"number": number, "seed": seed * 1_000_003 + number, "rows": rows, "timeout_s": timeout_s}
+                trial = Trial(service, url, call, Path(directory), **how)
                 trial.go()
             outcomes += trial.outcomes
             found += [(seed, number, trial.action.name, trial.table, *each) for each in trial.contradictions]
@@ -526,13 +509,14 @@ def torment(seed, rows, call=here, numbers=None, timeout_s=0.4):
 def main():
     answers, seed = (*map(int, sys.argv[1:]), *(1_000_000, random.randrange(2**20))[len(sys.argv) - 1 :])
     print(f"{answers:,} answers, seed {seed}", flush=True)
-    began, service, outcomes, found = time.monotonic(), None, Counter(), []
-    for each in torment(seed, 2000, Caller()):
-        service, outcomes, found, trial = each
-        about = f"{trial.action.name}, {trial.table} table, hostile {trial.badness}"
-        print(f"{time.monotonic() - began:6.0f} s {service.answers:9,} {about} {trial.notes}", flush=True)
-        if service.answers >= answers:
-            break
+    began = time.monotonic()
+    with caller() as call:
+        for each in torment(seed, 2000, call):
+            service, outcomes, found, trial = each
+            about = f"{trial.action.name}, {trial.table} table, hostile {trial.badness}"
+            print(f"{time.monotonic() - began:6.0f} s {service.answers:9,} {about} {trial.notes}", flush=True)
+            if service.answers >= answers:
+                break
     print(f"{service.answers:,} answers, {len(found)} contradictions, {time.monotonic() - began:.0f} s")
     for key, rows in sorted(outcomes.items()):
         print(f"{rows:9,} {', '.join(key)}")

@@ -5,7 +5,7 @@ import signal
 from contextlib import contextmanager, suppress
 
 import msgspec
-from program import INSTANCE, PATIENCE_S, here, start, wait_for, write_devices
+from program import INSTANCE, PATIENCE_S, UNHURRIED, here, start, wait_for, write_devices
 
 from bulkcert.errors import BulkcertError
 from bulkcert.store.paths import RunFiles
@@ -13,6 +13,7 @@ from bulkcert.store.status import State, status_of
 from bulkcert.views.shown import shown
 from bulkcert.views.status import figures_of
 
+OFF = "InactivateDeviceCertificate"
 FAST = 100_000
 """Calls per second of a run that nobody looks at."""
 
@@ -41,6 +42,54 @@ class Place:
 
     def run(self, *more, stdin=None, **options):
         return here(*self.command(*more, **options), stdin=stdin)
+
+
+class Inside:
+    """Active devices of a test alone, listed in ``d.csv`` of the current directory; the results are ``r.csv``.
+
+    Args:
+        service: The emulator.
+        name: What the serials of this test begin with.
+        count: How many devices.
+    """
+
+    def __init__(self, service, name, count=0):
+        self.service, self.name, self.devices = service, name, []
+        if count:
+            self.list(count)
+
+    def list(self, count):
+        """Lists so many devices, which are active."""
+        self.devices = write_devices("d.csv", count, name=self.name)
+        self.service.seed(self.devices)
+
+    def made(self, count, *more):
+        """Lists so many devices and switches them off."""
+        self.list(count)
+        return self.run(*more)
+
+    def run(self, *more, action="inactivate-device", where=None):
+        return here("run", action, "d.csv", *(where or self.service.looking), "-o", "r.csv", *more)
+
+    def resume(self, *more):
+        return here("resume", "r.csv", "--yes", *more)
+
+    def undo(self, *more):
+        return here("undo", "r.csv", "--yes", *UNHURRIED, *more)
+
+    @property
+    def states(self):
+        return self.service.states(self.devices)
+
+    @property
+    def arrivals(self):
+        return self.service.report().arrivals
+
+    def calls(self, since=0, operation=OFF):
+        """Returns the rows for which an operation was called, of a number of calls on, in their order in the list."""
+        rows = {device: row for row, (device, _) in enumerate(self.devices, 1)}
+        called = [call["device_sn"] for call in self.service.calls()[since:] if call["operation"] == operation]
+        return sorted(rows[device] for device in called if device in rows)
 
 
 class Slow(Place):

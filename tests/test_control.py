@@ -68,14 +68,15 @@ def test_a_pause_holds_everybody_and_costs_nobody_a_verdict():
     async def measure():
         ticker = Ticker(SlowDown())
         pacer = Pacer(1000, ticker)
-        ticker.pause()
+        ticker.is_paused = True
         async with anyio.create_task_group() as group:
             passed = []
             group.start_soon(lambda: _kept(passed, _sends(pacer, 20, 20)))
             await anyio.sleep(0.2)
             assert not passed
             resumed = time.monotonic()
-            ticker.resume()
+            ticker.is_paused = False
+            ticker.wake()
         return passed[0], resumed
 
     sent, resumed = anyio.run(measure)

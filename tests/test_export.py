@@ -168,3 +168,12 @@ def test_no_run(tmp_path):
     for options in ((), ("-o", tmp_path / "x.csv")):
         assert "no run has written there" in here("export", tmp_path / "r.csv", *options).ended(66).stderr
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("ended", [1, None])
+def test_what_nobody_knows_was_before(tmp_path, ended):
+    """The summary counts these rows as well where the end of the session could not be kept."""
+    made_run(tmp_path, ["succeeded", row(before="active"), "failed"], [session(ended=ended)])
+    here("export", "results.csv", cwd=tmp_path).ended(0)
+
+    assert summary_of(tmp_path / "results.csv")["unknown_before"] == 1

@@ -112,14 +112,15 @@ async def test_what_goes_ahead():
         assert await pacer.acquire(**how)
         passed.append(name)
 
-    ticker.pause()
+    ticker.is_paused = True
     async with anyio.create_task_group() as group:
         for _ in range(20):
             group.start_soon(worker, "in turn")
         await anyio.wait_all_tasks_blocked()
         group.start_soon(partial(worker, "ahead", ahead=True))
         await anyio.wait_all_tasks_blocked()
-        ticker.resume()
+        ticker.is_paused = False
+        ticker.wake()
 
     assert passed == ["ahead", *["in turn"] * 20]
 
@@ -191,7 +192,7 @@ def test_the_timer_reads_while_it_fires_often(end):
             await asyncio.sleep(0.03)
             assert sockets.deferred is (end != "few calls")
             if end == "a pause":
-                ticker.pause()
+                ticker.is_paused = True
             elif end == "a stop":
                 ticker.stop()
             elif end == "a throttle":

@@ -1,7 +1,6 @@
 """Every exit status that a user can reach: said with its cause and what to do, and mended by the same command."""
 
 import re
-from dataclasses import dataclass, field
 
 import pytest
 from place import Place
@@ -71,66 +70,43 @@ def test_1_some_are_not(place):
     place.run("--retry", "failed,not_registered").ended(0)
 
 
-@dataclass(frozen=True)
-class Refusal:
-    """A refusal of the whole run: what brings it about, what ends it, and what stderr says."""
-
-    status: int
-    says: str
-    broken: dict = field(default_factory=dict)
-    mended: dict = field(default_factory=dict)
-    env: dict | None = None
-
-
-KEY = {"id": KEY_ID}
+KEY, OWNED = {"id": KEY_ID}, {"id": INSTANCE}
 REFUSALS = {
-    "key unknown": Refusal(77, "InvalidAccessKeyId.NotFound", env={"ALIBABA_CLOUD_ACCESS_KEY_ID": "nobody"}),
-    "secret wrong": Refusal(77, "SignatureDoesNotMatch", env={"ALIBABA_CLOUD_ACCESS_KEY_SECRET": "anotherSecret"}),
-    "key disabled": Refusal(
-        77,
-        "InvalidAccessKeyId.Inactive",
-        {"access-key": {**KEY, "enabled": False}},
-        {"access-key": {**KEY, "enabled": True}},
-    ),
-    "permission denied": Refusal(
-        77, "NoPermission", {"access-key": {**KEY, "denied": [RAM_ACTION]}}, {"access-key": {**KEY, "denied": []}}
-    ),
-    "another account's": Refusal(
-        77,
-        "MqttOwnerCheckError",
-        {"instance": {"id": INSTANCE, "account": "2"}},
-        {"instance": {"id": INSTANCE, "account": ACCOUNT}},
-    ),
-    "token expired": Refusal(
-        77,
-        "InvalidSecurityToken.Expired",
-        {"access-key": {**STS_KEY, "expires_at": 1.0}},
-        {"access-key": {**STS_KEY, "expires_at": 4e9}},
-        STS,
-    ),
-    "clock off": Refusal(78, "InvalidTimeStamp.Expired", {"clock": {"offset_s": 3600}}, {"clock": {"offset_s": 0}}),
+    "key unknown": (77, "InvalidAccessKeyId.NotFound", {"ALIBABA_CLOUD_ACCESS_KEY_ID": "nobody"}),
+    "secret wrong": (77, "SignatureDoesNotMatch", {"ALIBABA_CLOUD_ACCESS_KEY_SECRET": "anotherSecret"}),
+    "key disabled": (77, "InvalidAccessKeyId.Inactive", None, "access-key", KEY, {"enabled": False}, {"enabled": True}),
+    "permission denied": (77, "NoPermission", None, "access-key", KEY, {"denied": [RAM_ACTION]}, {"denied": []}),
+    "another account's": (77, "MqttOwnerCheckError", None, "instance", OWNED, {"account": "2"}, {"account": ACCOUNT}),
+    "token": (77, "InvalidSecurityToken.Expired", STS, "access-key", STS_KEY, {"expires_at": 1.0}, {"expires_at": 4e9}),
+    "clock off": (78, "InvalidTimeStamp.Expired", None, "clock", {}, {"offset_s": 3600}, {"offset_s": 0}),
 }
+"""Exit status, what stderr says, and the environment; what is changed in the service, whose, how, and how again."""
 
 
 @pytest.mark.parametrize("look", ["never", "auto"])
-@pytest.mark.parametrize("case", REFUSALS.values(), ids=REFUSALS)
+@pytest.mark.parametrize("case", REFUSALS)
 def test_refusals_stop_the_run(place, case, look):
     """77, 78: no calls beyond those in flight, the rest not attempted; when the cause is gone, 0 and each row once."""
-    for name, body in case.broken.items():
-        place.service.tell(name, **body)
-    try:
-        refused = place.run(env=case.env, look=look).ended(case.status)
-    finally:
-        for name, body in case.mended.items():
-            place.service.tell(name, **body)
+    status, says, env, *change = REFUSALS[case]
 
-    assert case.says in refused.stderr
+    def tell(which):
+        if change:
+            name, whose, *values = change
+            place.service.tell(name, **whose, **values[which])
+
+    tell(0)
+    try:
+        refused = place.run(env=env, look=look).ended(status)
+    finally:
+        tell(1)
+
+    assert says in refused.stderr
     assert "→" in refused.stderr
     assert place.arrivals <= IN_FLIGHT + PAGES * (look == "auto")
     assert outcomes(place.results) == {"not_attempted": ROWS}
-    assert summary_of(place.results)["exit_status"] == case.status
+    assert summary_of(place.results)["exit_status"] == status
 
-    place.run(env=case.env if case.mended else None, look=look).ended(0)
+    place.run(env=env if change else None, look=look).ended(0)
     assert outcomes(place.results) == {"succeeded": ROWS}
     done = [call["operation"] for call in place.service.calls()[place.started :] if call["done"]]
     assert done.count(OPERATION.name) == ROWS
@@ -153,11 +129,8 @@ def test_78_unknown_instance(place):
 def test_3_too_many_errors(place, limit, calls):
     """3: more errors than allowed, a share only after 100 rows; the failed ones wait for --retry."""
     place.service.seed(write_devices(place.list, 200))
-    place.service.tell("faults", shares={"ParameterFieldCheckFailed": 1.0})
-    try:
+    with place.service.faulty(ParameterFieldCheckFailed=1.0):
         refused = place.run("--max-errors", limit).ended(3)
-    finally:
-        place.service.tell("faults", shares={})
 
     found = outcomes(place.results)
     assert re.search("too many errors: .*ParameterFieldCheckFailed", refused.stderr)

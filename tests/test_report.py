@@ -258,35 +258,27 @@ def test_commands_can_be_copied(made):
     assert f"<code>{command}</code>" in render(counted, "html").decode()
 
 
-HOURS_APART = [
-    called(100 * number + hours * HOUR_MS) for hours, count in ((0, 300), (5, 200)) for number in range(count)
-]
-EVERY_HOUR = [called(number) for number in range(50)] + [called(number * HOUR_MS) for number in range(1, 9)]
-
-
 @pytest.mark.parametrize(
-    ("rows", "stretches", "left_out"),
+    ("rows", "bins", "bin_s"),
     [
-        ([called()], [(0, 1)], 0),
-        ([called(number) for number in range(900)], [(0, 900)], 0),
-        (HOURS_APART, [(0, 300), (5 * HOUR_MS, 200)], 0),
-        (EVERY_HOUR, [(0, 50), *((number * HOUR_MS, 1) for number in (1, 2, 3))], 5),
-        ([called(9 * number * 1000) for number in range(4000)], [(0, 4000)], 0),
-        (["unchanged"], [], 0),
+        ([called()], 1, 1),
+        ([called(number) for number in range(900)], 1, 1),
+        ([called(100 * number + hours * HOUR_MS) for hours in (0, 5) for number in range(300)], 151, 120),
+        ([called(9 * number * 1000) for number in range(4000)], 300, 120),
     ],
 )
-def test_stretches(made, rows, stretches, left_out):
-    """The busiest stretches, nothing of the hours between them; at most 300 bins, and no call is lost on the way."""
+def test_calls_over_time(made, rows, bins, bin_s):
+    """From the first call to the last in at most 300 bins, and no call is lost on the way."""
     calls = figures(made(rows)).calls
-    assert [(each.started, each.calls) for each in calls.stretches] == [
-        (utc((START + after_ms) / 1000), sent) for after_ms, sent in stretches
-    ]
-    assert calls.left_out == left_out
-    assert sum(len(each.mean) for each in calls.stretches) <= 300
-    for each in calls.stretches:
-        full = each.mean[:-1]
-        assert sum(full) * each.bin_s == pytest.approx(each.calls, abs=max(each.bin_s, 900))
-        assert max(each.worst) <= each.calls
+    shown = calls.over_time
+    assert (shown.started, shown.bin_s, len(shown.mean)) == (utc(START / 1000), bin_s, bins)
+    assert sum(shown.mean[:-1]) * bin_s == pytest.approx(calls.shown, abs=max(bin_s, 900))
+    assert max(shown.worst) <= calls.shown == len(rows)
+
+
+def test_no_calls_over_time(made):
+    """Where nothing was called there is nothing to draw."""
+    assert figures(made(["unchanged"])).calls.over_time is None
 
 
 def test_cas(made):

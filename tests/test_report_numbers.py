@@ -106,17 +106,17 @@ def test_calls(directory, rows, shown):
     sent = [at(row["sent_at"]) for row in rows if row["sent_at"]]
     per_second = Counter(moment // 1000 for moment in sent)
     calls, summary = shown["calls"], summary_of(directory / "r.csv")
-    assert calls["shown"] == len(sent) == sum(part["calls"] for part in calls["stretches"])
+    assert calls["shown"] == len(sent) == sum(calls["over_time"]["worst"])
     assert calls["run"] == summary["calls"]
     assert shown["verified"]["calls"] == summary["verification"]["calls"]
     assert calls["not_shown"] == calls["run"] + shown["verified"]["calls"] - len(sent)
     assert (calls["at_least"], calls["run"]) == (False, sum(start["calls"] for start in shown["starts"][:2]))
     assert (calls["retries"], calls["throttles"]) == (summary["retries"], summary["throttles"])
-    for part in calls["stretches"]:
-        first = at(part["started"]) // 1000
-        assert part["bin_s"] == 1
-        assert part["worst"] == [per_second[first + number] for number in range(len(part["worst"]))]
-        assert part["mean"] == part["worst"]
+    part = calls["over_time"]
+    first = at(part["started"]) // 1000
+    assert part["bin_s"] == 1
+    assert part["worst"] == [per_second[first + number] for number in range(len(part["worst"]))]
+    assert part["mean"] == part["worst"]
 
 
 def test_latency(directory, rows, shown):

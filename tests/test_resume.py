@@ -4,10 +4,11 @@ import errno
 import os
 import re
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
-import polars as pl
 import pytest
+from place import OFF, Inside
 from program import (
     INSTANCE,
     NO_KEY,
@@ -17,62 +18,33 @@ from program import (
     outcomes,
     read_results,
     summary_of,
-    write_devices,
     write_list,
 )
 from stored import ask, change, kill, status
 
-from bulkcert.input import PinnedList
+from bulkcert.input.pinned import Pinning
 from bulkcert.runs.run import BELIEVED_S
 from bulkcert.service.regions import same_service
 from bulkcert.store import queries
 
 pytestmark = pytest.mark.usefixtures("inside")
 
-BY_CA, CALL = "ListDeviceCertificateByCaSn", "InactivateDeviceCertificate"
+BY_CA = "ListDeviceCertificateByCaSn"
 LIST, RESULTS = Path("d.csv"), Path("r.csv")
 STORE = Path("r.csv.run/store.sqlite")
 
 
-class Place:
-    """A list of active devices of this test alone, and its run."""
-
-    def __init__(self, service, name, count):
-        self.service = service
-        self.devices = write_devices(LIST, count, name=name)
-        service.seed(self.devices, "1")
-
-    def run(self, *more, action="inactivate-device", where=None):
-        return here("run", action, LIST, *(where or self.service.looking), "-o", RESULTS, *more)
-
-    def resume(self, *more):
-        return here("resume", RESULTS, "--yes", *more)
-
-    def undo(self):
-        return here("undo", RESULTS, "--yes", *UNHURRIED)
+class Place(Inside):
+    """A run of which the results are looked at."""
 
     def column(self, name):
         return [row[name] for row in read_results(RESULTS)]
 
-    @property
-    def states(self):
-        return self.service.states(self.devices)
+    def operations(self, since):
+        return [call["operation"] for call in self.service.calls()[since:]]
 
-    @property
-    def arrivals(self):
-        return self.service.report().arrivals
-
-    def calls(self, since):
-        """Returns the operations since a number of arrivals, and the rows that were called, in order."""
-        calls, rows = self.service.calls()[since:], {device: row for row, (device, _) in enumerate(self.devices, 1)}
-        called = [rows[call["device_sn"]] for call in calls if call["operation"] == CALL]
-        return [call["operation"] for call in calls], sorted(called)
-
-    def refuse(self, code, **shares):
-        self.service.tell("faults", shares={code: 1.0, **shares}, seed=1)
-
-    def answer(self):
-        self.service.tell("faults", shares={}, seed=1)
+    def refusing(self, code):
+        return self.service.faulty(**{code: 1.0})
 
 
 def kept():
@@ -87,9 +59,8 @@ def make_preflight_old():
 
 
 @pytest.fixture
-def place(service, request):
-    yield Place(service, re.sub(r"\W", "", request.node.name)[-20:], 20)
-    service.tell("faults", shares={}, seed=1)
+def place(service, tmp_path):
+    return Place(service, tmp_path.name, 20)
 
 
 # Where a run goes on.
@@ -125,17 +96,22 @@ def test_products_that_were_lost_are_made_again(place):
 
 
 def test_a_limit_and_on(place):
-    """With --limit-rows each session calls the next few rows, until all are called; the list may be gone by then."""
+    """With --limit-rows each session calls the next few rows, until all are called; the list may be gone by then.
+
+    So may the version of the program: an update in the middle of a run does not orphan its store.
+    """
     place.run("--limit-rows", "8").ended(75)
+    change(RESULTS, "UPDATE run SET asked = json_set(asked, '$.version', '0.0.1')")
     since = place.arrivals
     place.run("--limit-rows", "8").ended(75)
-    assert place.calls(since)[1] == [*range(9, 17)]
+    assert place.calls(since) == [*range(9, 17)]
     LIST.unlink()
     since = place.arrivals
     told = place.resume().ended(0)
 
-    assert place.calls(since) == ([CALL] * 4, [*range(17, 21)])
+    assert (place.operations(since), place.calls(since)) == ([OFF] * 4, [*range(17, 21)])
     assert "16 already finished" in told.stderr
+    assert ask(RESULTS, queries.asked).version == "0.0.1"
     assert place.states == ["0"] * 20
 
 
@@ -178,9 +154,8 @@ def test_retry(place):
     """--retry takes up the rows that have the outcomes which it names, and no others, by either command."""
     few = ("--limit-rows", "3", "--attempts", "1", "--preflight", "never")
     for code in ("ParameterCheckFailed", "no-echo", "FindDeviceBySnError"):
-        place.refuse(code)
-        place.run(*few).ended(75)
-    place.answer()
+        with place.refusing(code):
+            place.run(*few).ended(75)
     place.resume().ended(1)
     assert outcomes(RESULTS) == {"failed": 3, "unknown": 3, "not_registered": 3, "succeeded": 11}
     for named, rows, ends in (
@@ -190,7 +165,7 @@ def test_retry(place):
     ):
         since = place.arrivals
         (place.resume if ends else place.run)("--retry", named).ended(ends)
-        assert place.calls(since)[1] == rows
+        assert place.calls(since) == rows
 
     assert outcomes(RESULTS) == {"succeeded": 20}
     assert "drifted" in place.resume("--retry", "succeeded").ended(2).stderr
@@ -205,7 +180,7 @@ def test_retry_of_what_has_drifted(place):
     since = place.arrivals
     place.resume("--retry", "drifted").ended(0)
 
-    assert place.calls(since)[1] == [5, 6]
+    assert place.calls(since) == [5, 6]
     assert status(RESULTS).exit_status == 0
 
 
@@ -222,7 +197,7 @@ def test_overwrite(place):
         assert "--overwrite" in refused.stderr
         assert (place.arrivals, RESULTS.read_bytes()) == (since, before)
         place.run("--overwrite", "--preflight", "never").ended(0)
-        assert place.calls(since)[1] == [*range(1, 21)]
+        assert place.calls(since) == [*range(1, 21)]
         assert len(status(RESULTS).sessions) == 1
 
 
@@ -231,19 +206,15 @@ def test_overwrite(place):
 def test_overwrite_by_a_start_that_is_refused(place, code, ends, mode):
     """Nothing is dropped before the service has answered: neither results nor what is known of the run."""
     place.run("--preflight", "never").ended(0)
-    before, where = kept(), place.service.looking
-    if code:
-        place.refuse(code)
-    else:
-        where = ("--endpoint", "http://127.0.0.1:1", "--instance", INSTANCE, "--yes", "--attempts", "1")
-    refused = place.run("--overwrite", "--preflight", mode, where=where).ended(ends)
+    before, nowhere = kept(), ("--endpoint", "http://127.0.0.1:1", "--instance", INSTANCE, "--yes", "--attempts", "1")
+    with place.refusing(code) if code else nullcontext():
+        refused = place.run("--overwrite", "--preflight", mode, where=None if code else nowhere).ended(ends)
 
     assert "What is there is not overwritten." in " ".join(refused.stderr.split())
     assert kept() == before
-    place.answer()
     since = place.arrivals
     place.run("--overwrite", "--preflight", mode).ended(0)
-    assert (place.calls(since)[1], len(status(RESULTS).sessions)) == ([*range(1, 21)] * (mode == "never"), 1)
+    assert (place.calls(since), len(status(RESULTS).sessions)) == ([*range(1, 21)] * (mode == "never"), 1)
 
 
 def test_a_list_that_cannot_be_removed(place, monkeypatch):
@@ -263,9 +234,14 @@ def test_a_list_that_cannot_be_removed(place, monkeypatch):
 
 def test_a_list_that_cannot_be_read_again(place, monkeypatch):
     """What the disk refuses while the copy of the list is read is named with its place (66), whoever reads it."""
-    Path("keep.csv").write_text("DeviceSn\n1\n")
-    monkeypatch.setattr(PinnedList, "keys", property(lambda self: pl.scan_parquet(f"{self.path}.gone").select("CaSn")))
-    refused = place.run("--protect", "keep.csv").ended(66)
+    finish = Pinning.finish
+
+    def finished(pinning):
+        finish(pinning)
+        pinning._path.unlink()
+
+    monkeypatch.setattr(Pinning, "finish", finished)
+    refused = place.run().ended(66)
     assert re.search(r"error: r\.csv\.run/input-\w+\.parquet: no such file\n  → Check the path", refused.stderr)
 
 
@@ -311,15 +287,6 @@ def test_both_hosts_of_a_region_are_one_service():
     assert not same_service(public, vpc.replace("hangzhou", "beijing"))
 
 
-def test_a_newer_version_resumes(place):
-    """An update of the program in the middle of a run does not orphan its store."""
-    place.run("--limit-rows", "5").ended(75)
-    change(RESULTS, """UPDATE run SET asked = json_set(asked, '$.version', '0.0.1')""")
-    place.run().ended(0)
-
-    assert ask(RESULTS, queries.asked).version == "0.0.1"
-
-
 def test_nothing_is_written_before_a_session_begins(place):
     """Who thinks better of it leaves everything as it was; of a run that nobody has begun nothing is left."""
     command = ("run", "inactivate-device", LIST, "-o", RESULTS, *place.service.where)
@@ -347,9 +314,8 @@ def test_a_session_that_was_killed_before_its_first_outcome_binds(place):
 
 def test_sessions_that_called_nothing_bind_nobody(place):
     """A run that was refused as a whole has changed nothing, looked or not: another may have its place."""
-    place.refuse("Forbidden.RAM")
-    place.run("--max-in-flight", "1").ended(77)
-    place.answer()
+    with place.refusing("Forbidden.RAM"):
+        place.run("--max-in-flight", "1").ended(77)
     assert ask(RESULTS, queries.preflight_at)
     other = place.run(action="activate-device").ended(0)
 
@@ -380,9 +346,8 @@ def test_a_row_that_was_called_keeps_its_outcome_though_it_is_protected_now(plac
 
 def test_a_row_that_is_to_be_taken_up_again_but_is_protected_now(place):
     """A row that no call may have changed is protected, whatever came of it; the run is finished (1)."""
-    place.refuse("Forbidden.RAM")
-    place.run("--limit-rows", "3", "--max-in-flight", "1").ended(77)
-    place.answer()
+    with place.refusing("Forbidden.RAM"):
+        place.run("--limit-rows", "3", "--max-in-flight", "1").ended(77)
     assert set(place.column("code")) == {"", "Forbidden.RAM"}
     write_list("p.csv", place.devices[:2])
     place.run("--protect", "p.csv", "--skip-protected").ended(1)
@@ -395,14 +360,13 @@ def test_a_row_that_is_to_be_taken_up_again_but_is_protected_now(place):
 
 
 @pytest.fixture
-def canary(service, request):
+def canary(service, tmp_path):
     """A run of 300 rows of which three were active, stopped after the first; then ten others were switched on."""
-    place = Place(service, re.sub(r"\W", "", request.node.name)[-20:], 300)
+    place = Place(service, tmp_path.name, 300)
     service.seed(place.devices[3:], "0")
     place.run("--limit-rows", "1").ended(75)
     service.seed(place.devices[100:110], "1")
-    yield place
-    service.tell("faults", shares={}, seed=1)
+    return place
 
 
 def test_a_young_preflight_is_believed(canary):
@@ -410,7 +374,7 @@ def test_a_young_preflight_is_believed(canary):
     since = canary.arrivals
     canary.run().ended(0)
 
-    assert canary.calls(since) == ([CALL] * 2, [2, 3])
+    assert (canary.operations(since), canary.calls(since)) == ([OFF] * 2, [2, 3])
 
 
 def test_an_old_preflight_is_made_again(canary):
@@ -419,9 +383,8 @@ def test_an_old_preflight_is_made_again(canary):
     since = canary.arrivals
     finished = canary.run().ended(0)
 
-    operations, called = canary.calls(since)
-    assert operations.count(BY_CA) == 3
-    assert called == [2, 3, *range(101, 111)]
+    assert canary.operations(since).count(BY_CA) == 3
+    assert canary.calls(since) == [2, 3, *range(101, 111)]
     assert "299 device certificates at most: what is inactive already gets no call" in finished.stderr
     assert canary.states == ["0"] * 300
     assert outcomes(RESULTS) == {"succeeded": 13, "unchanged": 287}
@@ -438,9 +401,8 @@ def test_an_old_preflight_is_made_again(canary):
 def test_an_old_preflight_that_cannot_be_made_again(canary):
     """Without permission to list, what was left alone is called like any row; what it was before is not known."""
     make_preflight_old()
-    canary.refuse("NoPermission")
-    canary.run("--max-in-flight", "1").ended(77)
-    canary.answer()
+    with canary.refusing("NoPermission"):
+        canary.run("--max-in-flight", "1").ended(77)
     canary.run("--preflight", "never").ended(0)
 
     assert outcomes(RESULTS) == {"succeeded": 300}

@@ -7,11 +7,13 @@ import threading
 import polars as pl
 import pytest
 import zstandard
+from fuzz_inputs import fuzz
 from loading import FIRST_ROW, MESSAGE, OUTCOME, check, read, refused
 
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input import CA_SN, DEVICE_SN, ROW, load
 from bulkcert.input import pinned as pinning
+from bulkcert.input.findings import Findings
 
 HEADER = b"DeviceSn,CaSn\n"
 
@@ -147,11 +149,11 @@ class TestMalformed:
 
 class TestRereading:
     @pytest.mark.parametrize("change", ["grown", "touched", "gone"])
-    def test_changed_while_it_is_loaded(self, written, change):
+    def test_changed_while_it_is_loaded(self, written, change, monkeypatch):
         """A file that is not the same at the end of its reading is refused, whatever has happened to it."""
         path = written(HEADER + b"1,2\n")
 
-        def alter(_rows):
+        def alter(*_):
             if change == "grown":
                 path.write_bytes(HEADER + b"1,2\n3,4\n")
             elif change == "touched":
@@ -160,8 +162,9 @@ class TestRereading:
                 path.unlink()
 
         status = ExitStatus.INPUT_UNREADABLE if change == "gone" else ExitStatus.INPUT_INVALID
+        monkeypatch.setattr(Findings, "add", alter)
         with pytest.raises(BulkcertError) as caught:
-            check(path, on_progress=alter)
+            check(path)
         assert status == caught.value.status
 
     def test_empty_input(self, written):
@@ -190,3 +193,11 @@ def test_a_signal_while_the_writer_starts(written, tmp_path, monkeypatch):
             thread.join(30)
             assert not thread.is_alive()
     assert not (tmp_path / "signalled.parquet").exists()
+
+
+def test_as_other_readers_find_it():
+    """Lists that are broken where it hurts, in all formats: the rows of an independent reader, or a refusal."""
+    ends = fuzz(300, seed=1, parquet_each=50)
+
+    assert {end.partition(":")[0] for end in ends} == {"csv", "csv gz", "csv zst", "ndjson", "parquet"}
+    assert sum(times for end, times in ends.items() if end.endswith("the same rows")) > 90

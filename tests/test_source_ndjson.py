@@ -1,12 +1,15 @@
 """NDJSON as input: values kept, every line accounted for, and refused where a reader could guess."""
 
+import errno
 import hashlib
+from pathlib import Path
 
 import loading
 import pytest
 from loading import refused
 
-from bulkcert.input import CA_SN, DEVICE_SN, files
+from bulkcert.errors import BulkcertError, ExitStatus
+from bulkcert.input import CA_SN, DEVICE_SN, files, load
 
 ROW_1 = b'{"DeviceSn":"1","CaSn":"a"}\n'
 
@@ -89,6 +92,20 @@ class TestValues:
         _, found = read(written(b'{"DeviceSn":7,"ca_sn":"a"}\n'), by_device=False)
 
         assert (found["DeviceSn"].to_list(), found[CA_SN].to_list()) == (["7"], ["a"])
+
+    def test_what_cannot_be_joined(self, written, tmp_path, monkeypatch):
+        """Rows before and after a late key are joined; where the disk refuses (73), nothing is left."""
+
+        def failing(*_):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr(files, "CHUNK_BYTES", 1)
+        monkeypatch.setattr(Path, "replace", failing)
+        with pytest.raises(BulkcertError, match=r"cannot write .*pinned: No space left") as caught:
+            load([written(ROW_1 + b'{"DeviceSn":"2","late":""}')], tmp_path / "pinned", by_device=True)
+
+        assert caught.value.status == ExitStatus.CANNOT_WRITE
+        assert not [*tmp_path.glob("pinned*")]
 
 
 class TestMalformed:

@@ -3,27 +3,17 @@
 import shlex
 
 import pytest
+from place import Inside
 from program import here, outcomes, write_devices
 
 STATE = ("--state-dir", "state")
 
 
-class Place:
-    """A list in the current directory, and the run over it, whose folder is elsewhere."""
-
-    def __init__(self, service):
-        self.service, self.devices = service, write_devices("d.csv", 10)
-        service.seed(self.devices)
-
-    def run(self, *more, path="d.csv", results="r.csv", **options):
-        where = (*self.service.looking, "-o", results, *STATE)
-        return here("run", "inactivate-device", path, *where, *more, **options)
-
-
 @pytest.fixture
 def place(tmp_path, service, inside):
+    """Returns a list in the current directory, and the run over it, whose folder is to be elsewhere."""
     (tmp_path / "state").mkdir()
-    return Place(service)
+    return Inside(service, tmp_path.name, 10)
 
 
 def printed(said, purpose):
@@ -34,7 +24,7 @@ def printed(said, purpose):
 
 def test_every_command_that_is_printed_finds_it(tmp_path, place):
     """What is printed is resumed, verified, told and undone as it stands; beside the results there is no folder."""
-    left = place.run("--limit-rows", 4).ended(75)
+    left = place.run("--limit-rows", 4, *STATE).ended(75)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["d.csv", "r.csv", "r.csv.failed.csv", "state"]
     assert [path.name for path in (tmp_path / "state").iterdir()] == ["r.csv.run"]
     done = here(*printed(left.stderr, "to resume"), "--yes").ended(0)
@@ -54,7 +44,7 @@ def test_every_command_that_is_printed_finds_it(tmp_path, place):
 
 def test_folders_of_other_results_of_the_same_name(tmp_path, place):
     """Neither resumed nor dropped nor undone: whoever keeps all folders in one place loses no run to another."""
-    place.run("--limit-rows", 4).ended(75)
+    place.run("--limit-rows", 4, *STATE).ended(75)
     (tmp_path / "other").mkdir()
     write_devices("other/d.csv", 10)
     where = ("--state-dir", tmp_path / "state")
@@ -71,7 +61,7 @@ def test_folders_of_other_results_of_the_same_name(tmp_path, place):
 def test_no_such_directory(tmp_path, place):
     """73: it is not made; nothing is called, nothing is left, and the option that named it is named."""
     (tmp_path / "state").rmdir()
-    refused = place.run().ended(73)
+    refused = place.run(*STATE).ended(73)
 
     assert "cannot write state/r.csv.run: No such file or directory" in refused.stderr
     assert "Create the directory, or name another directory with --state-dir." in refused.stderr

@@ -45,6 +45,13 @@ STANDS = [
     (["succeeded"], [ENDED, UNDO, session(after_ms=90_000)], ("ended", 0), "with 0: every row", "to verify"),
     (["succeeded", "unchanged", "duplicate"], [ENDED, verify()], ("ended", 0), "with 0", ""),
     (
+        ["succeeded"],
+        [ENDED, verify(Verification("2027-01-15T09:00:00.000Z", {}, 0, 0, 1, 1, 69, "no answer"))],
+        ("ended", 69),
+        "with 69: no answer",
+        "to read what was not read: bulkcert verify R",
+    ),
+    (
         ["succeeded", "failed", "unknown"],
         [ended(1)],
         ("ended", 1),

@@ -278,36 +278,37 @@ def test_readers_see_whole_groups_and_nobody_waits(path):
     ended(store)
 
 
-def test_readers_while_sessions_come_and_go(path):
-    """Whoever reads while a writer opens, begins, ends or closes is never told that something is wrong."""
-    code = "import sys; from bulkcert.store.store import Store; from pathlib import Path\nfor _ in range(40):\n"
-    code += " store = Store(Path(sys.argv[1])); store.begin('run', '{}', **" + repr(CALLER) + ")\n"
-    code += " store.claim([1]); store.end(0); store.close()"
-    with subprocess.Popen([sys.executable, "-c", code, path]) as child:
-        reads = 0
-        while child.poll() is None:
-            asked(path, queries.sessions)
-            reads += 1
-    assert child.returncode == 0
-    assert reads > 10
-    assert len(asked(path, queries.sessions)) == 40
+SESSIONS = f"""
+import sys, msgspec
+from pathlib import Path
+from bulkcert.store.sessions import Asked
+from bulkcert.store.store import Store
+for number in range(60):
+    for _ in range(2):
+        store = Store(Path(sys.argv[1], str(number)))
+        if store.is_new:
+            store.describe(msgspec.convert({msgspec.to_builtins(ASKED)}, Asked))
+        store.begin("run", "{{}}", **{CALLER})
+        store.claim([1])
+        store.end(0)
+        store.close()
+    sys.stdin.readline()
+"""
 
 
-def test_readers_while_stores_are_made(tmp_path):
-    """Whoever reads while a writer makes a store is told that there is none yet, or what is in it."""
-    code = "import sys, msgspec; from pathlib import Path; from bulkcert.store.store import Store\n"
-    code += f"from bulkcert.store.sessions import Asked; asked = msgspec.convert({msgspec.to_builtins(ASKED)}, Asked)\n"
-    code += "for number in range(60):\n store = Store(Path(sys.argv[1], str(number))); store.describe(asked)\n"
-    code += f" store.begin('run', '{{}}', **{CALLER!r}); sys.stdin.readline(); store.close()"
-    with subprocess.Popen([sys.executable, "-c", code, tmp_path], stdin=-1) as child:
+def test_readers_while_stores_are_made_and_sessions_come_and_go(tmp_path):
+    """Whoever reads meanwhile is told that there is none yet, or what is in it; never that something is wrong."""
+    reads = 0
+    with subprocess.Popen([sys.executable, "-c", SESSIONS, tmp_path], stdin=-1) as child:
         for number in range(60):
-            while True:
+            found = 0
+            while found < 2:
                 with suppress(FileNotFoundError):
-                    assert len(asked(tmp_path / f"{number}", queries.sessions)) == 1
-                    break
+                    found = len(asked(tmp_path / f"{number}", queries.sessions))
+                    reads += 1
             child.stdin.write(b"\n")
             child.stdin.flush()
-    assert child.returncode == 0
+    assert (child.returncode, reads > 120) == (0, True)
 
 
 def test_at_rest_it_is_one_file(path):

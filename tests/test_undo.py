@@ -5,6 +5,7 @@ import sqlite3
 from pathlib import Path
 
 import pytest
+from place import OFF, Inside
 from program import (
     INSTANCE,
     UNHURRIED,
@@ -28,49 +29,12 @@ from bulkcert.store.store import Store
 
 pytestmark = pytest.mark.usefixtures("inside")
 
-OFF, ON = "InactivateDeviceCertificate", "ActiveDeviceCertificate"
-
-
-class Place:
-    """Active devices of a CA of their own, listed in ``d.csv``; the results are ``r.csv``."""
-
-    def __init__(self, service, name):
-        self.service, self.name, self.devices = service, name, []
-
-    def list(self, count, *, mark=""):
-        self.devices = [(f"{self.name}{mark}{number}", f"{self.name}ca") for number in range(count)]
-        write_list("d.csv", self.devices)
-        self.service.seed(self.devices)
-
-    def run(self, *more, ends=0):
-        return here("run", "inactivate-device", "d.csv", *self.service.looking, "-o", "r.csv", *more).ended(ends)
-
-    def made(self, count, *more, ends=0):
-        """Lists so many devices and switches them off."""
-        self.list(count)
-        return self.run(*more, ends=ends)
-
-    def undo(self, *more, ends=0):
-        return here("undo", "r.csv", "--yes", *UNHURRIED, *more).ended(ends)
-
-    def resume(self, *more, ends=0):
-        return here("resume", "r.csv", "--yes", *more).ended(ends)
-
-    @property
-    def states(self):
-        return self.service.states(self.devices)
-
-    def calls(self, operation, since=0):
-        """Returns the devices of this list that an operation was called for, of a number of calls on."""
-        listed = {device for device, _ in self.devices}
-        found = [call["device_sn"] for call in self.service.calls()[since:] if call["operation"] == operation]
-        return [device for device in found if device in listed]
+ON = "ActiveDeviceCertificate"
 
 
 @pytest.fixture
 def place(service, tmp_path):
-    yield Place(service, tmp_path.name[-20:])
-    service.tell("faults", shares={}, seed=1)
+    return Inside(service, tmp_path.name)
 
 
 def interrupted(kind="run", *, open_rows=()):
@@ -89,12 +53,12 @@ def test_only_what_was_changed(place):
     """Rows that were in the desired state before are not touched; the results say of each what it is now."""
     place.list(60)
     place.service.seed(place.devices[:20], "0")
-    place.run()
+    place.run().ended(0)
     since = place.service.report().arrivals
-    place.undo()
+    place.undo().ended(0)
 
     assert place.states == ["0"] * 20 + ["1"] * 40
-    assert sorted(place.calls(ON, since)) == sorted(device for device, _ in place.devices[20:])
+    assert place.calls(since, ON) == [*range(21, 61)]
     assert [row["outcome"] for row in read_results("r.csv")] == ["unchanged"] * 20 + ["undone"] * 40
 
 
@@ -107,7 +71,7 @@ def test_undo_of_cas(place):
     before = service.all_states()
     here("run", "inactivate-ca", "d.csv", *service.looking, "-o", "r.csv").ended(0)
     assert service.all_states() != before
-    place.undo()
+    place.undo().ended(0)
 
     assert service.all_states() == before
 
@@ -122,25 +86,25 @@ def test_delete_has_no_undo(place):
 
 def test_unknown_states_want_a_word(place):
     """2: without a preflight nobody knows what to restore; one word leaves those rows, another undoes all of them."""
-    place.made(3, "--preflight", "never")
-    refused = place.undo(ends=2).stderr
+    place.made(3, "--preflight", "never").ended(0)
+    refused = place.undo().ended(2).stderr
     assert "3 rows" in refused
     assert "--include-unknown" in refused
-    left = place.undo("--no-include-unknown").stderr
+    left = place.undo("--no-include-unknown").ended(0).stderr
     assert "nothing to undo: all that r.csv has changed are 3 rows whose state before is not known" in left
     assert place.states == ["0"] * 3
-    place.undo("--include-unknown", "--limit-rows", "1", ends=75)
-    assert "2 rows" in place.undo("--no-include-unknown").stderr
-    place.undo("--include-unknown")
+    place.undo("--include-unknown", "--limit-rows", "1").ended(75)
+    assert "2 rows" in place.undo("--no-include-unknown").ended(0).stderr
+    place.undo("--include-unknown").ended(0)
 
     assert place.states == ["1"] * 3
 
 
 def test_undo_asks(place):
     """2 without a yes, or with a wrong option: nothing is called, and nothing is left of an undo that was not begun."""
-    place.made(5)
+    place.made(5).ended(0)
     here("undo", "r.csv", *UNHURRIED).ended(2)
-    assert "See bulkcert undo --help" in place.undo("--max-errors", "many", ends=2).stderr
+    assert "See bulkcert undo --help" in place.undo("--max-errors", "many").ended(2).stderr
 
     assert place.states == ["0"] * 5
     assert status("r.csv").exit_status == 0
@@ -149,11 +113,11 @@ def test_undo_asks(place):
 
 def test_json(place):
     """--json prints an object whatever there was to do; nothing was undone where nothing was to be undone."""
-    place.made(3)
-    done = json.loads(place.undo("--json", "-q").stdout)
+    place.made(3).ended(0)
+    done = json.loads(place.undo("--json", "-q").ended(0).stdout)
     assert (done["rows"], done["undone"], done["exit_status"]) == (3, 3, 0), "that of the undo, as it exits"
     assert (done["run"]["exit_status"], done["run"]["outcomes"]) == (1, {"undone": 3}), "that of the run now"
-    told = place.undo("--json", "-q")
+    told = place.undo("--json", "-q").ended(0)
 
     assert json.loads(told.stdout) == {"rows": 0, "undone": 0, "unknown": 0, "exit_status": 0, "run": None}
     assert told.stderr == ""
@@ -180,11 +144,11 @@ def test_an_undone_run_says_so(place):
 
     Alike for status, the summary, the same command and the report; nothing is called meanwhile.
     """
-    place.made(3)
-    undone = place.undo()
+    place.made(3).ended(0)
+    undone = place.undo().ended(0)
     assert "all of it is undone" in undone.stdout
     since = place.service.report().arrivals
-    told = [here("status", "r.csv").ended(1), place.run(ends=1), place.resume(ends=1)]
+    told = [here("status", "r.csv").ended(1), place.run().ended(1), place.resume().ended(1)]
     for finished in told:
         said = " ".join((finished.stdout + finished.stderr).split())
         assert "UNDONE: 3 certificates are active again" in said
@@ -201,11 +165,11 @@ def test_an_undone_run_says_so(place):
 @pytest.mark.parametrize("late", ["r.csv", "r.csv.run/summary.json"])
 def test_an_undo_that_was_killed_before_its_results_or_summary(place, late):
     """Whoever undoes it again finds nothing to undo, and leaves results and a summary that say so."""
-    place.made(3)
+    place.made(3).ended(0)
     before = Path(late).read_bytes()
-    place.undo()
+    place.undo().ended(0)
     Path(late).write_bytes(before)
-    place.undo()
+    place.undo().ended(0)
 
     assert summary_of("r.csv")["outcomes"] == outcomes("r.csv") == {"undone": 3}
 
@@ -218,13 +182,13 @@ def test_an_undo_whose_outcomes_cannot_be_written(place, monkeypatch):
         error.sqlite_errorcode = sqlite3.SQLITE_FULL
         raise error
 
-    place.made(3)
+    place.made(3).ended(0)
     with monkeypatch.context() as full:
         full.setattr(Store, "keep", keep)
-        assert "no space left" in place.undo(ends=73).stderr
+        assert "no space left" in place.undo().ended(73).stderr
     # The store has taken why, which is little, and says so.
     assert "interrupted while it undid: cannot write" in here("status", "r.csv").ended(73).stdout
-    place.undo()
+    place.undo().ended(0)
 
     assert place.states == ["1"] * 3
     assert outcomes("r.csv") == {"undone": 3}
@@ -250,17 +214,17 @@ def test_an_undo_that_is_stopped_at_its_last_calls(outcomes, stop, ends):
 
 def test_undone_once(place):
     """The same undo again calls nothing; one that was stopped goes on, with the same command or with resume."""
-    place.made(30)
-    place.undo("--limit-rows", "10", ends=75)
+    place.made(30).ended(0)
+    place.undo("--limit-rows", "10").ended(75)
     assert place.states.count("1") == 10
-    place.undo("--limit-rows", "10", ends=75)
+    place.undo("--limit-rows", "10").ended(75)
     assert place.states.count("1") == 20
-    place.resume()
+    place.resume().ended(0)
     assert place.states == ["1"] * 30
     since = place.service.report().arrivals
-    assert "nothing to undo: all that r.csv has changed, 30 rows, is undone already" in place.undo().stderr
+    assert "nothing to undo: all that r.csv has changed, 30 rows, is undone already" in place.undo().ended(0).stderr
 
-    assert sorted(place.calls(ON)) == sorted(device for device, _ in place.devices)
+    assert place.calls(0, ON) == [*range(1, 31)]
     assert place.service.report().arrivals == since
 
 
@@ -269,20 +233,20 @@ def test_done_again_in_part_and_undone_again(place):
 
     What was done again can be undone again, any number of times.
     """
-    place.made(10)
-    place.undo()
-    told = place.resume("--retry", "undone", "--limit-rows", "1", ends=75)
+    place.made(10).ended(0)
+    place.undo().ended(0)
+    told = place.resume("--retry", "undone", "--limit-rows", "1").ended(75)
     assert place.states.count("0") == 1
     assert (status("r.csv").undone, status("r.csv").is_undone) == (9, True)
     assert "bulkcert resume r.csv --retry undone" in told.stderr
-    told = place.resume("--retry", "undone")
+    told = place.resume("--retry", "undone").ended(0)
     assert place.states == ["0"] * 10
     assert (status("r.csv").exit_status, status("r.csv").is_undone) == (0, False)
     assert "UNDONE" not in told.stdout
-    place.undo()
+    place.undo().ended(0)
     assert place.states == ["1"] * 10
-    place.run("--retry", "undone")
-    place.undo()
+    place.run("--retry", "undone").ended(0)
+    place.undo().ended(0)
     assert place.states == ["1"] * 10
 
     attempts = ask("r.csv", lambda db: db.execute("SELECT outcome FROM attempt WHERE row = 1 ORDER BY id").fetchall())
@@ -291,15 +255,15 @@ def test_done_again_in_part_and_undone_again(place):
 
 def test_the_rest_of_a_run(place):
     """A run that was stopped, and is undone, calls nothing more by itself; --retry undone and --overwrite do."""
-    place.made(20, "--limit-rows", "5", ends=75)
-    place.undo()
+    place.made(20, "--limit-rows", "5").ended(75)
+    place.undo().ended(0)
     assert place.states == ["1"] * 20
-    assert "nothing to call: the run was undone" in place.run(ends=1).stderr
+    assert "nothing to call: the run was undone" in place.run().ended(1).stderr
     assert place.states == ["1"] * 20
-    place.resume("--retry", "undone")
+    place.resume("--retry", "undone").ended(0)
     assert outcomes("r.csv") == {"succeeded": 20}
-    place.undo()
-    place.run("--overwrite")
+    place.undo().ended(0)
+    place.run("--overwrite").ended(0)
 
     assert place.states == ["0"] * 20
     assert outcomes("r.csv") == {"succeeded": 20}
@@ -314,39 +278,37 @@ def test_killed_before_an_outcome_was_written(place, resumed):
 
     All that such a session had claimed is undone, whatever came of it since, and nothing else.
     """
-    place.made(9, "--limit-rows", "6", ends=75)
+    place.made(9, "--limit-rows", "6").ended(75)
     interrupted(open_rows=(2, 3, 4, 5, 6))
     if resumed:
-        place.resume("--limit-rows", "1", ends=75)
+        place.resume("--limit-rows", "1").ended(75)
     assert status("r.csv").in_doubt == 5 - resumed
-    undone = place.undo()
+    undone = place.undo().ended(0)
 
     assert "to undo: 6 rows" in undone.stderr
     assert place.states == ["1"] * 9
-    assert len(place.calls(ON)) == 6
+    assert len(place.calls(0, ON)) == 6
     assert outcomes("r.csv") == {"undone": 6, "not_attempted": 3}
 
 
 def test_a_call_that_was_refused_has_changed_nothing(place):
     """What a refusal for the whole run met was not called: nobody is asked what it was before."""
     place.list(4)
-    write_list("d.csv", [*place.devices, (f"{place.name}never", f"{place.name}ca")])
-    place.service.tell("faults", shares={f"{OFF}:NoPermission": 1.0}, seed=1)
-    place.run("--max-in-flight", "1", ends=77)
-    place.service.tell("faults", shares={}, seed=1)
-    place.run(ends=1)
+    write_list("d.csv", [*place.devices, (f"{place.name}never", place.devices[0][1])])
+    with place.service.faulty(seed=1, **{f"{OFF}:NoPermission": 1.0}):
+        place.run("--max-in-flight", "1").ended(77)
+    place.run().ended(1)
 
     assert summary_of("r.csv")["unknown_before"] == 0
-    place.undo()
+    place.undo().ended(0)
     assert place.states == ["1"] * 4
 
 
 def test_a_refusal_after_a_lost_answer_says_nothing_of_the_first_attempt(place):
     """No row that was really changed is failed: it is read back, or is unknown; says why, and is undone."""
-    place.made(30, "--limit-rows", "1", ends=75)
-    place.service.tell("faults", shares={"drop-after": 0.4, "ParameterFieldCheckFailed": 0.3}, seed=3)
-    place.run("--max-errors", "100%", ends=1)
-    place.service.tell("faults", shares={}, seed=3)
+    place.made(30, "--limit-rows", "1").ended(75)
+    with place.service.faulty(seed=3, **{"drop-after": 0.4, "ParameterFieldCheckFailed": 0.3}):
+        place.run("--max-errors", "100%").ended(1)
 
     rows = read_results("r.csv")
     done = [row for row, state in zip(rows, place.states, strict=True) if state == "0"]
@@ -355,40 +317,40 @@ def test_a_refusal_after_a_lost_answer_says_nothing_of_the_first_attempt(place):
     assert lost
     assert all("an attempt may have been carried out" in row["message"] for row in lost)
     assert all(row["outcome"] != "succeeded" or "read back inactive" in row["message"] for row in rows if row["code"])
-    place.undo()
+    place.undo().ended(0)
     assert place.states == ["1"] * 30
 
 
 def test_the_undo_that_is_offered_works(place):
     """Also after a watch has called what nobody had seen before: then it wants a word, which is offered with it."""
     place.list(4)
-    late = [(f"{place.name}late", f"{place.name}ca")]
+    late = [(f"{place.name}late", place.devices[0][1])]
     write_list("d.csv", [*place.devices, *late])
-    place.run("--preflight", "always", ends=1)
+    place.run("--preflight", "always").ended(1)
     place.service.seed(late)
     watch("r.csv", lambda: wait_for(None, lambda: place.service.states(late) == ["0"])).ended(0)
-    offered = [line for line in place.run().stderr.splitlines() if "bulkcert undo" in line]
+    offered = [line for line in place.run().ended(0).stderr.splitlines() if "bulkcert undo" in line]
     report = json.loads(here("report", "r.csv", "--format", "json").ended(0).stdout)
     offered += [step for step in report["verdict"]["steps"] if "bulkcert undo" in step]
 
     assert ["--include-unknown" in step for step in offered] == [True] * 2
-    place.undo("--include-unknown")
+    place.undo("--include-unknown").ended(0)
     assert place.service.states([*place.devices, *late]) == ["1"] * 5
 
 
 def test_killed_while_it_is_done_again(place):
     """What a session may have called that was killed after the undo is not told as undone; undo does it again."""
-    place.made(6)
-    place.undo()
-    place.resume("--retry", "undone", "--limit-rows", "3", ends=75)
+    place.made(6).ended(0)
+    place.undo().ended(0)
+    place.resume("--retry", "undone", "--limit-rows", "3").ended(75)
     change("r.csv", "UPDATE certificate SET newest = 'undone', changed = 0, again = 1 WHERE row IN (2, 3)")
     interrupted("redo", open_rows=(2, 3))
     assert status("r.csv").exit_status == 75
-    assert "to undo: 3 rows" in place.undo().stderr
+    assert "to undo: 3 rows" in place.undo().ended(0).stderr
 
     assert place.states == ["1"] * 6
     assert (status("r.csv").undone, status("r.csv").in_doubt) == (6, 0)
-    assert len(place.calls(ON)) == 9
+    assert len(place.calls(0, ON)) == 9
 
 
 # An undo that ended badly.
@@ -396,19 +358,18 @@ def test_killed_while_it_is_done_again(place):
 
 def test_an_undo_that_is_refused(place):
     """77: nothing is undone, the run is not said to be, and the undo goes on once the refusal is gone."""
-    place.made(20)
-    place.service.tell("faults", shares={f"{ON}:NoPermission": 1.0}, seed=1)
-    assert "bulkcert resume r.csv" in place.undo(ends=77).stderr
-    place.service.tell("faults", shares={}, seed=1)
+    place.made(20).ended(0)
+    with place.service.faulty(seed=1, **{f"{ON}:NoPermission": 1.0}):
+        assert "bulkcert resume r.csv" in place.undo().ended(77).stderr
     assert (outcomes("r.csv"), status("r.csv").is_undone) == ({"succeeded": 20}, False)
-    place.resume()
+    place.resume().ended(0)
 
     assert place.states == ["1"] * 20
 
 
 def test_an_undo_that_was_killed(place):
     """SIGKILL half-way through: from its first call on the run is no success; the same undo then goes on."""
-    place.made(40)
+    place.made(40).ended(0)
     with start("undo", "r.csv", "--yes", "-q", "--rate", "5") as undoing:
         wait_for(undoing, lambda: status("r.csv").undone >= 2)
         undoing.kill()
@@ -418,7 +379,7 @@ def test_an_undo_that_was_killed(place):
     assert (stands.state, stands.exit_status, stands.is_undone) == ("interrupted", 75, True)
     assert stands.maybe_undone > 0
     assert "bulkcert resume r.csv" in here("status", "r.csv").ended(75).stdout
-    place.resume(*UNHURRIED)
+    place.resume(*UNHURRIED).ended(0)
 
     assert place.states == ["1"] * 40
     assert (status("r.csv").exit_status, status("r.csv").maybe_undone) == (1, 0)
@@ -428,11 +389,11 @@ def test_an_undo_that_was_killed(place):
 @pytest.mark.parametrize("claimed", [(), (2, 3)], ids=["before its first claim", "before its first call"])
 def test_an_undo_that_was_killed_before_its_first_call(place, command, claimed):
     """It is started again like anything else."""
-    place.made(5)
-    place.undo("--limit-rows", "1", ends=75)
+    place.made(5).ended(0)
+    place.undo("--limit-rows", "1").ended(75)
     interrupted("undo", open_rows=claimed)
     assert (status("r.csv").state, status("r.csv").maybe_undone) == ("interrupted", len(claimed))
-    getattr(place, command)()
+    getattr(place, command)().ended(0)
 
     assert place.states == ["1"] * 5
     assert outcomes("r.csv") == {"undone": 5}
@@ -441,12 +402,12 @@ def test_an_undo_that_was_killed_before_its_first_call(place, command, claimed):
 @pytest.mark.parametrize("command", ["undo", "resume"])
 def test_an_undo_that_was_killed_after_its_last_call(place, command):
     """It comes to its end: the results are written, and the run is undone, not interrupted."""
-    place.made(5)
-    place.undo()
+    place.made(5).ended(0)
+    place.undo().ended(0)
     kill("r.csv")
     Path("r.csv").write_text("")
     assert status("r.csv").exit_status == 75
-    getattr(place, command)()
+    getattr(place, command)().ended(0)
 
     assert (status("r.csv").state, status("r.csv").exit_status) == ("ended", 1)
     assert outcomes("r.csv") == {"undone": 5}
@@ -455,14 +416,13 @@ def test_an_undo_that_was_killed_after_its_last_call(place, command):
 @pytest.mark.parametrize("fault", ["ParameterCheckFailed", "no-echo"])
 def test_an_undo_in_vain(place, fault):
     """1: what the run has made of a row stays where it could not be changed back, also where that is not known."""
-    place.made(4)
-    place.service.tell("faults", shares={f"{ON}:{fault}" if fault[0] == "P" else fault: 1.0}, seed=1)
-    place.undo("--attempts", "1", ends=1)
-    place.service.tell("faults", shares={}, seed=1)
+    place.made(4).ended(0)
+    with place.service.faulty(seed=1, **{f"{ON}:{fault}" if fault[0] == "P" else fault: 1.0}):
+        place.undo("--attempts", "1").ended(1)
     lost = 4 if fault == "no-echo" else 0
     assert outcomes("r.csv") == {"succeeded": 4}
     assert (status("r.csv").maybe_undone, status("r.csv").exit_status) == (lost, min(lost, 1))
-    place.undo()
+    place.undo().ended(0)
 
     assert place.states == ["1"] * 4
     assert status("r.csv").maybe_undone == 0

@@ -29,14 +29,7 @@ Options = TypeVar("Options")
 
 @grouped
 class Job(
-    StartOptions,
-    StopOptions,
-    BoundOptions,
-    OverwriteOptions,
-    ListOptions,
-    ApprovalOptions,
-    StateOptions,
-    TargetOptions,
+    StartOptions, StopOptions, BoundOptions, OverwriteOptions, ListOptions, ApprovalOptions, StateOptions, TargetOptions
 ):
     """What a run does: an action for each row of a list. Options have the names of those of ``bulkcert run``.
 

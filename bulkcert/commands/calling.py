@@ -11,13 +11,7 @@ import anyio
 from bulkcert.engine.failures import Stop
 from bulkcert.engine.lanes import Lanes
 from bulkcert.engine.progress import Progress
-from bulkcert.engine.session import (
-    Observer,
-    Supervision,
-    fetch_credentials,
-    unwrapped,
-    uvloop_or_none,
-)
+from bulkcert.engine.session import Observer, Supervision, fetch_credentials, unwrapped, uvloop_or_none
 from bulkcert.errors import ExitStatus, end_on_signals, stop_signals
 from bulkcert.log import written
 from bulkcert.runs.opened import OpenRun

@@ -112,7 +112,7 @@ def _limits(
     now = (changes[-1].rate, changes[-1].per_address_rate) if changes else (start.rate, start.per_address_rate)
     account, address = (new if new is not None else old for new, old in zip(rates, now, strict=True))
     assert account is not None and address is not None  # noqa: S101, PT018 - a change of rates has both
-    problems = [*wrong_limits(account, address, len(start.addresses))]
+    problems = [*wrong_limits(account, address, max(1, len(start.source_address)))]
     asked = rates[0] or 0, rates[1] or 0  # a limit that stays as it is has been allowed
     if not limits_raised:
         problems += _above(start, *asked)

@@ -84,12 +84,7 @@ def inventory(options: InventoryOptions) -> ExitStatus:
 
             calling.prepare(provider := ChainCredentials(), leave)
             taking = Inventory(
-                service=service,
-                options=options,
-                expires_before=before,
-                expires_after=after,
-                output=output,
-                target=file,
+                service=service, options=options, expires_before=before, expires_after=after, output=output, target=file
             )
             watches = [] if options.quiet else [shown(partial(_got, taking))]
             calling.call(taking.take, provider, leave, *watches)
@@ -112,8 +107,6 @@ def _resolve(options: InventoryOptions) -> tuple[Target, Path, tuple[int | None,
         problems.append("-o is missing: the file that the inventory goes to")
     elif not suffix_of(output):
         problems.append(f"-o {output} must end in {SUFFIXES_SHOWN}")
-    elif any("\ud800" <= character <= "\udfff" for character in str(output)):
-        problems.append(f"{str(output)!r}: file names must be UTF-8")
     if options.cas and options.ca_sn:
         problems.append("--cas and --ca-sn exclude each other: the one lists CAs, the other the devices of a CA")
     if not all(ca_sn.strip() for ca_sn in options.ca_sn):

@@ -1,10 +1,8 @@
 """``bulkcert rehearse``: the main job against the emulator."""
 
-import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
-import msgspec
 from rich.text import Text
 
 from bulkcert.commands import undo, verify
@@ -19,7 +17,6 @@ from bulkcert.runs.rehearsal import staged
 from bulkcert.service.actions import ActionName
 from bulkcert.service.credentials import FixedCredentials
 from bulkcert.views import console as terminal
-from bulkcert.views.errors import typed
 from bulkcert.views.layout import show
 from bulkcert.words import REHEARSAL, counted
 
@@ -28,11 +25,10 @@ def rehearse(action: ActionName, inputs: tuple[Path, ...], options: Options, sta
     """Does the same as run, against an emulator on this machine; needs no account and reaches nothing else."""
     bind(rehearsal=True)
     statuses: list[int] = []
-    with staged(action, inputs, options, stage) as (staged_job, emulator, fault_seed):
+    with staged(action, inputs, options, stage) as (job, emulator, fault_seed):
         if fault_seed is not None:
             terminal.stderr.print(f"faults with --fault-seed {fault_seed}")
-        again = shlex.join(["bulkcert", *typed("--limit-rows", "--deadline")])
-        job, provider = msgspec.structs.replace(staged_job, typed=again), FixedCredentials(CREDENTIALS)
+        provider = FixedCredentials(CREDENTIALS)
         _head("run", options)
         summary = execute(job, provider)
         result: dict[str, object] = {"summary": summary}

@@ -97,11 +97,7 @@ def _executed(
 ) -> tuple[Summary, int]:
     """Does the run; returns what it came to in all, and how many calls were made now.
 
-    Args:
-        job: What to do.
-        provider: What to sign with.
-        watches: Run next to the calls.
-        last: Takes what is logged when there is nothing more to say.
+    ``watches`` run next to the calls; ``last`` takes what is logged when there is nothing more to say.
     """
     options, started = job.options, time.monotonic()
     opened = _open(job)
@@ -174,8 +170,8 @@ def _show_swept(found: dict[Path, str]) -> None:
 
 def _open(job: ResolvedJob) -> Run:
     try:
-        with nullcontext() if job.options.quiet else reading_list(job.list_name) as on_progress:
-            return open_run(job, on_progress)
+        with nullcontext() if job.options.quiet else reading_list(job.list_name):
+            return open_run(job)
     except BaseException as error:
         error.add_note(WayOn())
         raise

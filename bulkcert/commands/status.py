@@ -36,7 +36,12 @@ def status(results: Path, state_dir: Path | None, *, follow: bool, json: bool) -
         now = status_of(files, brief=True)
     else:
         try:
-            now = _follow(files, found(files), as_json=json)
+            now = found(files)
+            if terminal.stdout.is_terminal and not json:
+                now = _follow_live(files, now)
+            else:
+                line = _print_json if json else lambda now: print(line_of(now), flush=True)  # noqa: T201 - for a pipe
+                now = until_ended(files, now, line, LINE_EVERY_S)
         except KeyboardInterrupt as error:
             return stopped_following(error)
     if json:
@@ -46,14 +51,6 @@ def status(results: Path, state_dir: Path | None, *, follow: bool, json: bool) -
         for step in steps_of(now):
             terminal.say_step(step.purpose, step.command, terminal.stdout)
     return int(now.exit_status)
-
-
-def _follow(files: RunFiles, now: RunStatus, *, as_json: bool) -> RunStatus:
-    """Shows a run until it ends; returns its status then."""
-    if terminal.stdout.is_terminal and not as_json:
-        return _follow_live(files, now)
-    line = _print_json if as_json else lambda now: print(line_of(now), flush=True)  # noqa: T201 - a line for a pipe
-    return until_ended(files, now, line, LINE_EVERY_S)
 
 
 def _follow_live(files: RunFiles, now: RunStatus) -> RunStatus:

@@ -123,7 +123,7 @@ class Lanes:
         """Lets nothing more be sent until ``resume``, or a stop; ``by`` says who asks, and since when, in words."""
         if not self.progress.paused_by:
             self.progress.paused_by, self._paused_at = by, time.monotonic()
-            self._ticker.pause()
+            self._ticker.is_paused = True
 
     def resume(self) -> None:
         """Ends a pause, if there is one."""
@@ -131,7 +131,8 @@ class Lanes:
             for outage in self.progress.outages:
                 outage.paused(time.monotonic() - self._paused_at)
             self.progress.paused_by = ""
-            self._ticker.resume()
+            self._ticker.is_paused = False
+            self._ticker.wake()
 
     async def settle(
         self,

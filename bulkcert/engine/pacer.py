@@ -123,6 +123,7 @@ class Ticker:
         self.loop = asyncio.get_running_loop()
         self.is_stopped = False
         self.is_paused = False
+        """Whether nothing is let through for now; whoever ends that wakes it."""
         self.pacers: list[Pacer] = []
         self._slow_down = slow_down
         self._sockets = sockets or Sockets()
@@ -133,15 +134,6 @@ class Ticker:
         self.is_stopped = True
         for pacer in self.pacers:
             pacer.release(0.0)
-
-    def pause(self) -> None:
-        """Lets nothing through until ``resume``."""
-        self.is_paused = True
-
-    def resume(self) -> None:
-        """Ends a pause."""
-        self.is_paused = False
-        self.wake()
 
     def cost(self) -> float:
         """Returns what a call takes out of its bucket now; 0 during a pause."""

@@ -115,7 +115,8 @@ class Check(msgspec.Struct, frozen=True):
         mistaken: Serials on that list that no row has, while rows that are not protected have them with other letter
             case or other leading zeros, in order.
         instances: The instances that columns name in valid rows, each with its region, which is empty
-            where no column names that; none where options say which it is.
+            where no column names that; none where options say which it is. If they are several, each row is of the
+            one that it names.
         instance_columns: The columns of instances and regions; None where there is none, or it does not matter.
     """
 
@@ -137,11 +138,6 @@ class Check(msgspec.Struct, frozen=True):
     mistaken: tuple[str, ...]
     instances: Mapping[str, str]
     instance_columns: tuple[str | None, str | None]
-
-    @property
-    def several_instances(self) -> bool:
-        """Whether each row is of the instance that it names, since they are not all of one."""
-        return len(self.instances) > 1
 
     @property
     def ca_count(self) -> int:

@@ -79,8 +79,12 @@ def find_keys(
     return (*filter(None, (device, ca)),)
 
 
-def find_column(place: str, columns: Sequence[str], names: Sequence[str], option: str, chosen: str) -> str | None:
+def find_column(
+    place: str, columns: Sequence[str], names: Sequence[str], option: str = "", chosen: str = ""
+) -> str | None:
     """Returns the column that an option names, or that has the first name which one has; None if there is none.
+
+    A column has a name whatever its case, white space, ``_`` and ``-``.
 
     Raises:
         BulkcertError: INPUT_INVALID: the one that the option names is not there, or several columns have a name.
@@ -95,24 +99,15 @@ def find_column(place: str, columns: Sequence[str], names: Sequence[str], option
             f"Give {option} one of these names, exactly as written.",
         )
     for name in names:
-        if found := the_column(place, columns, name, f"Name the right one: {option} {{}}"):
-            return found
+        found = [column for column in columns if _plain(column) == _plain(name)]
+        if len(found) > 1:
+            text = " and ".join(map(quoted, found))
+            right = f"Name the right one: {option} {shlex.quote(found[0])}"
+            advice = right if option else "Rename or remove all but one."
+            raise _invalid(f"{place}: {text} may each be the {name} column", advice)
+        if found:
+            return found[0]
     return None
-
-
-def the_column(place: str, columns: Sequence[str], name: str, advice: str) -> str | None:
-    """Returns the one column with a name, whatever its case, white space, ``_`` and ``-``; None if there is none.
-
-    Where several have it, the advice says what to do; ``{}`` in it becomes the first of them.
-
-    Raises:
-        BulkcertError: INPUT_INVALID: several columns have the name.
-    """
-    found = [column for column in columns if _plain(column) == _plain(name)]
-    if len(found) > 1:
-        text = " and ".join(map(quoted, found))
-        raise _invalid(f"{place}: {text} may each be the {name} column", advice.format(shlex.quote(found[0])))
-    return found[0] if found else None
 
 
 def lacking(place: str, columns: Sequence[str], names: str, advice: str) -> BulkcertError:

@@ -23,7 +23,6 @@ from bulkcert.input.check import (
     problems,
 )
 from bulkcert.input.columns import InstanceSource
-from bulkcert.input.pinned import PinnedList
 from bulkcert.input.protect import Protection
 from bulkcert.input.records import Part
 from bulkcert.service.actions import JOINT, of_ca_key
@@ -121,12 +120,12 @@ class Findings:
         self._count(cas)
         self.rows += part.frame.height
 
-    def check(self, sha256: str, pinned: PinnedList) -> Check:
-        """Returns the findings, now that all rows are in; what is protected is looked for among them once more.
+    def check(self, sha256: str) -> Check:
+        """Returns the findings, now that all rows are in.
 
         Raises:
             BulkcertError: INPUT_INVALID: a spreadsheet has rounded the serials, or devices are to be protected from
-                an action on CAs, and nothing says under which CA they are; INPUT_UNREADABLE: the pinned list.
+                an action on CAs, and nothing says under which CA they are.
         """
         if suspect := next(iter(self._suspects.values()), ""):
             advice = f"{_EXPORT_AS_TEXT}; or give --trust-serials if these are the true serials."
@@ -140,11 +139,7 @@ class Findings:
             self._digest.update(self._instance_digest.digest())
         else:
             cas = {of_ca_key(ca)[0]: rows for ca, rows in cas.items()}
-        protected_cas, unplaced, mistaken = set[str](), 0, tuple[str, ...]()
-        if protection:
-            protected_cas, unplaced = protection.protected_cas(), protection.unplaced()
-            with pinned.reading():
-                mistaken = protection.mistaken(pinned.keys, protected["row"])
+        protected_cas = protection.protected_cas() if protection else ()
         return Check(
             columns=self.columns,
             rows=self.rows,
@@ -160,8 +155,8 @@ class Findings:
             protected_by=self._protected_by,
             protection=f"{self._protected_by}: {protection.describe(protected.height)}" if protection else "",
             protected_cas=frozenset(ca for ca in cas if of_ca_key(ca)[0] in protected_cas),
-            unplaced=unplaced,
-            mistaken=mistaken,
+            unplaced=protection.unplaced() if protection else 0,
+            mistaken=protection.mistaken() if protection else (),
             instances=self._regions,
             instance_columns=self.instance_columns,
         )
@@ -277,7 +272,6 @@ def _confirm_given(found: pl.Series, given: str, part: Part) -> None:
     """
     other = found.to_frame().select(~_is_blank(found.name) & (pl.col(found.name) != given)).to_series()
     if other.fill_null(value=False).any():
-        index = other.arg_max() or 0
-        said = f"{part.place(index)}, column {printable(found.name)}: {printable(found[index])}, and not {given}"
+        said = f"{_place(part, found, other.arg_max() or 0)}, and not {given}"
         advice = "The option says otherwise: leave it out to go by the column, or correct the list."
         raise BulkcertError(ExitStatus.INPUT_INVALID, f"{said}; no calls were made", advice)

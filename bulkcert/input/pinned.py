@@ -55,12 +55,6 @@ class PinnedList(msgspec.Struct, frozen=True):
     ca_column: str
     instance_column: str | None = None
 
-    @property
-    def keys(self) -> pl.LazyFrame:
-        """The serials of all rows as text."""
-        columns = filter(None, (self.device_column, self.ca_column))
-        return pl.scan_parquet(self.path, glob=False).select(pl.col(*columns).cast(pl.String))
-
     @contextmanager
     def reading(self) -> Iterator[None]:
         """Turns what reading the file can raise into one error for the user.
@@ -155,7 +149,8 @@ class Pinning:
             path = self._path.with_name(f"{self._path.name}.{number}") if number else self._path
             self._pieces.append(_Piece(path, frame.schema))
             self._pieces[-1].thread.start()
-        self._pieces[-1].put(frame)
+        if self._pieces[-1].failure is None:
+            self._pieces[-1].frames.put(frame)
 
     def finish(self) -> None:
         """Completes the file; not yet durable.
@@ -184,32 +179,28 @@ class _Piece:
 
     def __init__(self, path: Path, schema: pl.Schema) -> None:
         self.path, self.schema = path, schema
-        self._failure: BaseException | None = None
+        self.failure: BaseException | None = None
         self._ended = False
-        self._frames: Queue[pl.DataFrame | None] = Queue(2)
+        self.frames: Queue[pl.DataFrame | None] = Queue(2)
         try:
             self._file = os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600), "wb")
         except OSError as error:
             raise _cannot_pin(path, error) from error
         self.thread = threading.Thread(target=self._run, name=path.name)
 
-    def put(self, frame: pl.DataFrame) -> None:
-        if self._failure is None:
-            self._frames.put(frame)
-
     def close(self) -> None:
-        self._frames.put(None)
+        self.frames.put(None)
         self.thread.join()
-        if self._failure is not None:
-            raise _cannot_pin(self.path, self._failure) from self._failure
+        if self.failure is not None:
+            raise _cannot_pin(self.path, self.failure) from self.failure
 
     def abandon(self) -> None:
         if self.thread.is_alive():
-            self._frames.put(None)
+            self.frames.put(None)
             self.thread.join()
         else:  # it has ended, or a signal came while it was started
             with suppress(Full):
-                self._frames.put_nowait(None)
+                self.frames.put_nowait(None)
         with suppress(OSError):
             self.path.unlink()
 
@@ -221,14 +212,14 @@ class _Piece:
         try:
             self.write(register_io_source(self._generate, schema=self.schema))
         except BaseException as error:  # noqa: BLE001 - a panic of polars is one; close() raises it
-            self._failure = error
+            self.failure = error
             while not self._ended:  # nobody must wait for room
-                self._ended = self._frames.get() is None
+                self._ended = self.frames.get() is None
 
     def _generate(
         self, columns: list[str] | None, _predicate: pl.Expr | None, _rows: int | None, _batch: int | None
     ) -> Iterator[pl.DataFrame]:
-        while (frame := self._frames.get()) is not None:
+        while (frame := self.frames.get()) is not None:
             yield frame if columns is None else frame.select(columns)
         self._ended = True
 

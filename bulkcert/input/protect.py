@@ -11,7 +11,7 @@ import polars as pl
 
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input.check import REASONS, ROUNDED, SerialProblem, faults
-from bulkcert.input.columns import lacking, quoted, the_column
+from bulkcert.input.columns import find_column, lacking, quoted
 from bulkcert.input.files import File, open_file, unreadable
 from bulkcert.input.records import MalformedError, Part, read_lines
 from bulkcert.words import counted, printable
@@ -49,6 +49,10 @@ class Protection:
         self._devices_found = set[str]()
         self._cas_found = self._devices_found if self._bare else set[str]()
         self._cas_of_devices = set[str]()
+        listed = pl.concat([self._devices, self._cas]).alias("serial").to_frame()
+        self._plain = listed.select(_plain).to_series().implode()
+        # Serials of rows that are not protected, but for which the list has one that is much the same.
+        self._similar = [listed.clear().with_columns(_plain)]
 
     def hits(self, keys: pl.DataFrame) -> tuple[pl.Series, pl.Series]:
         """Returns which rows are protected by their device's serial, and which by their CA's.
@@ -61,6 +65,9 @@ class Protection:
         self._devices_found.update(devices.filter(by_device).unique())
         self._cas_found.update(cas.filter(by_ca).unique())
         self._cas_of_devices.update(cas.filter(by_device).drop_nulls().unique())
+        for serials in keys.filter(~(by_device | by_ca)):
+            others = serials.alias("serial").to_frame().with_columns(_plain)
+            self._similar.append(others.filter(pl.col("plain").is_in(self._plain)).unique())
         return by_device, by_ca
 
     def describe(self, rows: int) -> str:
@@ -99,19 +106,14 @@ class Protection:
             )
         return len(found)
 
-    def mistaken(self, keys: pl.LazyFrame, protected: pl.Series) -> tuple[str, ...]:
+    def mistaken(self) -> tuple[str, ...]:
         """Returns the serials on the list that rows have with other letter case or other leading zeros only, in order.
 
-        Args:
-            keys: The serials of all rows.
-            protected: Numbers of the rows that are protected anyway.
+        Rows that are protected anyway don't count.
         """
-        missed = pl.DataFrame({"serial": self._missed()}, schema={"serial": pl.String}).lazy()
-        rows = keys.select(pl.concat_list(pl.all()).alias("serial")).with_row_index("row", 1)
-        others = rows.join(protected.alias("row").to_frame().lazy(), on="row", how="anti").explode("serial")
-        others = others.join(missed, on="serial", how="anti")  # a CA may have the serial of a device
-        found = missed.with_columns(_plain).join(others.select(_plain), on="plain", how="semi")
-        return tuple(found.collect(engine="streaming")["serial"].unique().sort()) if self._missed() else ()
+        missed = pl.DataFrame({"serial": self._missed()}, schema={"serial": pl.String}).with_columns(_plain)
+        others = pl.concat(self._similar).join(missed, on="serial", how="anti")  # a CA may have the serial of a device
+        return (*missed.join(others, on="plain", how="semi")["serial"].unique().sort(),)
 
 
 _plain = pl.col("serial").str.to_lowercase().str.strip_chars_start("0").alias("plain")
@@ -184,9 +186,8 @@ def _table(file: File, *, by_device: bool) -> Iterator[tuple[Part, dict[str, str
 
 def _chosen(path: str, columns: list[str], *, by_device: bool) -> dict[str, str]:
     """Returns the columns of a table by what they hold."""
-    one = "Rename or remove all but one."
-    device, ca = the_column(path, columns, "DeviceSn", one), the_column(path, columns, "CaSn", one)
-    either = None if ca else the_column(path, columns, "Sn", one)
+    device, ca = find_column(path, columns, ("DeviceSn",)), find_column(path, columns, ("CaSn",))
+    either = None if ca else find_column(path, columns, ("Sn",))
     if device and not by_device:
         ca = ca or either
     if device or ca:

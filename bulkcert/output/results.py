@@ -145,7 +145,7 @@ def write_rows(
     try:
         schema = shape(next(annotated(pinned)).clear()).schema
         with whole(path) if into is None else nullcontext(into) as file:
-            sink(frames(), schema, suffix_of(path), file)
+            FORMATS[suffix_of(path)].write(lazy(frames, schema), file)
     except BaseException as error:
         if failure:
             raise failure[0] from error
@@ -165,16 +165,6 @@ def remove_rows(path: Path) -> None:
         path.unlink(missing_ok=True)
     except OSError as error:
         raise cannot_write(path, error, MAKE_ROOM) from error
-
-
-def sink(frames: Iterator[pl.DataFrame], schema: pl.Schema, suffix: str, target: BinaryIO) -> None:
-    """Streams frames of a schema into an open file, which cannot be exchanged for another, as a name can.
-
-    Raises:
-        OSError: The disk refuses.
-        polars.exceptions.PolarsError: The frames do not fit together, or the disk refuses.
-    """
-    FORMATS[suffix].write(lazy(lambda: frames, schema), target)
 
 
 def lazy(frames: Callable[[], Iterator[pl.DataFrame]], schema: pl.Schema) -> pl.LazyFrame:
@@ -205,7 +195,7 @@ def prove_columns(path: Path, pinned: PinnedList) -> None:
         first = next(annotated(pinned, last_row=min(1, pinned.rows)))
         for suffix in {suffix_of(path), ".csv"}:
             frame = chosen(first, [], suffix, verified=True)
-            sink(iter([frame]), frame.schema, suffix, io.BytesIO())
+            FORMATS[suffix].write(frame.lazy(), io.BytesIO())
     except (pl.exceptions.PolarsError, PanicException) as error:
         raise BulkcertError(
             ExitStatus.CANNOT_WRITE,

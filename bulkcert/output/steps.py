@@ -52,6 +52,14 @@ def meaning(exit_status: int, rows: int = 1) -> str:
     return tr(said) if said else tr("stopped before all rows were called")
 
 
+def why_ended(status: RunStatus) -> str:
+    """Returns why a run that no session holds has ended as it did."""
+    read, doing = status.verification, status.doing
+    by_reading = read.stopped if read and read.exit_status == status.exit_status else ""
+    rows = status.asked.rows if status.asked else 0
+    return (doing.stopped if doing else "") or by_reading or meaning(status.exit_status, rows)
+
+
 def meaning_read(verification: Verification) -> str:
     """Returns the exit status of a verification in words."""
     match verification.exit_status:

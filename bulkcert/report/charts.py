@@ -4,14 +4,14 @@ They are drawn by hand: SVG to stand inline in a page, one drawing for light, da
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from html import escape
 
 import msgspec
 from rich.cells import cell_len
 
 from bulkcert.report.figures import Figures
-from bulkcert.report.timing import Stretch
+from bulkcert.report.timing import CallsOverTime
 from bulkcert.words import clock, counted, later, length, tr, trn
 
 INK, MUTED, GRID, MAIN, SECOND, THIRD = (
@@ -24,8 +24,6 @@ _LETTER = 5.8
 """About the width of a letter, in pixels: a little more than that of most."""
 _FAR = 3
 """A limit more than so many times above what was sent is not drawn: it would flatten everything else."""
-_GAP = 14
-"""Between two stretches of time, in pixels."""
 
 
 class Chart(msgspec.Struct, frozen=True):
@@ -39,7 +37,7 @@ class Chart(msgspec.Struct, frozen=True):
 def charts_of(figures: Figures) -> dict[str, Chart]:
     """Returns the charts that there is something to show in, by name."""
     charts = {"containment": _containment(figures)} if figures.containment.steps else {}
-    return charts | ({"pace": _pace(figures)} if figures.calls.stretches else {})
+    return charts | ({"pace": _pace(figures, shown)} if (shown := figures.calls.over_time) else {})
 
 
 def _containment(figures: Figures) -> Chart:
@@ -65,36 +63,31 @@ def _containment(figures: Figures) -> Chart:
     return Chart(title, picture("containment", title, words, drawn), caption)
 
 
-def _pace(figures: Figures) -> Chart:
+def _pace(figures: Figures, shown: CallsOverTime) -> Chart:
     calls, title = figures.calls, tr("Calls a second, over time")
-    busiest = max(max(stretch.worst) for stretch in calls.stretches)
+    busiest, binned, length_s = max(shown.worst), shown.bin_s > 1, len(shown.mean) * shown.bin_s
     limits = [limit for limit in _limits(figures) if limit[1] <= _FAR * busiest]
+    scale, unit = _unit(length_s)
+    x = Axis(0, length_s / scale, LEFT, RIGHT)
     y = Axis(0, max([busiest, *(cap for _, cap, _, _ in limits)]) * 1.1, BOTTOM, TOP)
-    binned = calls.stretches[0].bin_s > 1
-
-    def show(stretch: Stretch, edges: list[float]) -> Iterator[str]:
-        yield stairs(edges, [y.at(value) for value in stretch.mean], color=MAIN, base=BOTTOM)
-        if binned:
-            yield stairs(edges, [y.at(value) for value in stretch.worst], color=SECOND)
-        for _, cap, color, dash in limits:
-            yield line(edges[0], y.at(cap), edges[-1], y.at(cap), color=color, width=1.4, dash=dash)
-
+    edges = [x.at(number * shown.bin_s / scale) for number in range(len(shown.mean) + 1)]
     entries = [(tr("mean") if binned else tr("each second"), MAIN, "")]
     entries += [(tr("busiest second"), SECOND, "20")] if binned else []
+    since = tr("since {when}", when=clock(shown.started))
     drawn = [
         legend([*entries, *((f"{name} {cap:,}/s", color, dash) for name, cap, color, dash in limits)]),
         grid(y, tr("calls a second")),
-        *_over_time(calls.stretches, show),
+        stairs(edges, [y.at(value) for value in shown.mean], color=MAIN, base=BOTTOM),
+        stairs(edges, [y.at(value) for value in shown.worst], color=SECOND) if binned else "",
+        *(line(LEFT, y.at(cap), RIGHT, y.at(cap), color=color, width=1.4, dash=dash) for _, cap, color, dash in limits),
+        below(x),
+        label(f"{tr(unit)} {since}", (LEFT + RIGHT) / 2, HEIGHT - 4, anchor="middle"),
     ]
-    most = max(max(stretch.mean) for stretch in calls.stretches)
+    most = max(shown.mean)
     words = tr("at most {mean:,.0f} a second on average, {peak:,} in the busiest second", mean=most, peak=busiest)
     caption = tr("{calls}, the last attempt of each called row.", calls=counted(calls.shown, "call"))
     if calls.not_shown:
         caption += tr(" Not in it: {count:,} earlier attempts, reads and pages.", count=calls.not_shown)
-    if calls.left_out:
-        caption += tr(
-            " {count:,} of the calls shown lie in shorter stretches that are not drawn.", count=calls.left_out
-        )
     return Chart(title, picture("pace", title, words, drawn), caption)
 
 
@@ -106,25 +99,6 @@ def _limits(figures: Figures) -> list[tuple[str, int, str, str]]:
         name = trn("address limit", "limit of {count} addresses", addresses)
         limits.append((name, lower, THIRD, "2 3"))
     return limits
-
-
-def _over_time(stretches: list[Stretch], show: Callable[[Stretch, list[float]], Iterator[str]]) -> Iterator[str]:
-    """Yields stretches of time from left to right, each as wide as it is long, within reason, and their axes."""
-    longest = max(len(stretch.mean) for stretch in stretches)
-    widths = [max(len(stretch.mean), 0.3 * longest) for stretch in stretches]
-    one = (RIGHT - LEFT - _GAP * (len(stretches) - 1)) / sum(widths)
-    scale, unit = _unit(longest * stretches[0].bin_s)
-    start: float = LEFT
-    for stretch, width in zip(stretches, widths, strict=True):
-        x = Axis(0, len(stretch.mean) * stretch.bin_s / scale, start, start + width * one)
-        yield from show(stretch, [x.at(number * stretch.bin_s / scale) for number in range(len(stretch.mean) + 1)])
-        yield below(x, max(2, int(width * one) // 80))
-        if len(stretches) > 1:
-            yield label(clock(stretch.started)[5:16], start, TOP - 2, font_size=9.5)
-        start += width * one + _GAP
-    began = clock(stretches[0].started)
-    since = tr("since {when}", when=began) if len(stretches) == 1 else tr("since each beginning")
-    yield label(f"{tr(unit)} {since}", (LEFT + RIGHT) / 2, HEIGHT - 4, anchor="middle")
 
 
 def _unit(seconds: float) -> tuple[int, str]:
@@ -196,10 +170,10 @@ def grid(axis: Axis, what: str) -> str:
     return "".join([*drawn, label(what, 10, middle, anchor="middle", transform=f"rotate(-90 10 {middle})")])
 
 
-def below(axis: Axis, most: int = 5) -> str:
-    """Returns a level axis with at most so many values, below the plot."""
+def below(axis: Axis) -> str:
+    """Returns a level axis with its values, below the plot."""
     drawn = [line(axis.start, BOTTOM, axis.end, BOTTOM, color=MUTED)]
-    for value in axis.ticks(most):
+    for value in axis.ticks():
         drawn += [line(axis.at(value), BOTTOM, axis.at(value), BOTTOM + 3, color=MUTED)]
         drawn += [label(f"{value:g}", axis.at(value), BOTTOM + 15, anchor="middle")]
     return "".join(drawn)

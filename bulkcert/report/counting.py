@@ -15,7 +15,7 @@ from bulkcert.output import summary
 from bulkcert.output.advice import Advice, quoted
 from bulkcert.output.evidence import prove
 from bulkcert.output.files import read_regular, sha256_of
-from bulkcert.output.steps import meaning
+from bulkcert.output.steps import why_ended
 from bulkcert.output.summary import utc
 from bulkcert.report.figures import (
     CaCount,
@@ -30,7 +30,7 @@ from bulkcert.report.figures import (
     Verified,
 )
 from bulkcert.report.findings import RowKind, findings_of, kinds_of
-from bulkcert.report.timing import containment_of, exposure_of, stretches_of
+from bulkcert.report.timing import containment_of, exposure_of, over_time
 from bulkcert.report.verdict import verdict_on
 from bulkcert.runs.opened import pinned_of
 from bulkcert.service.actions import ACTIONS, Action, of_ca_key
@@ -108,7 +108,7 @@ def _count(status: RunStatus, asked: Asked, db: sqlite3.Connection, headings: He
         made_by=__version__,
         state=status.state.value,
         exit_status=None if status.is_held else int(status.exit_status),
-        exit_meaning="" if status.is_held else _exit_meaning(status, asked),
+        exit_meaning="" if status.is_held else _exit_meaning(status),
         verdict=verdict_on(status, asked, known, verified, results),
         asked=asked,
         limits=summary.caps_of(status.doing or status.sessions[-1]),
@@ -232,18 +232,16 @@ def _ca(key: str, cas: int, outcomes: Counter[str]) -> CaCount:
 
 def _calls(rows: pl.DataFrame, starts: list[SessionFigures]) -> Calls:
     called = rows.filter(pl.col("sent_at").is_not_null())
-    stretches = stretches_of(called) if called.height else []
     acted = [start for start in starts if start.kind != "verify"]
     return Calls(
         run=sum(start.calls for start in acted),
         at_least=any(start.finished is None for start in acted),
         shown=called.height,
         not_shown=max(0, sum(start.calls for start in starts) - called.height),
-        left_out=called.height - sum(stretch.calls for stretch in stretches),
         retries=sum(start.retries for start in acted),
         throttles=sum(start.throttles for start in acted),
         peak_window=max(start.peak_window for start in starts),
-        stretches=stretches,
+        over_time=over_time(called) if called.height else None,
         latency_ms=summary.quantiles(called["latency_ms"]),
     )
 
@@ -261,12 +259,10 @@ def _controlled(control: Control) -> Controlled:
     return Controlled(at, control.words, control.user, control.host, control.pid, done)
 
 
-def _exit_meaning(status: RunStatus, asked: Asked) -> str:
+def _exit_meaning(status: RunStatus) -> str:
     if status.state is State.INTERRUPTED and status.doing and not status.doing.stopped:
         return tr("interrupted; to resume: {command}", command=quoted(status.files.command("resume")))
-    read = status.verification
-    by_reading = read.stopped if read and read.exit_status == status.exit_status else ""
-    return (status.doing.stopped if status.doing else "") or by_reading or meaning(status.exit_status, asked.rows)
+    return why_ended(status)
 
 
 def _results(files: RunFiles) -> ResultsFile:

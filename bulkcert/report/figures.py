@@ -8,7 +8,7 @@ import msgspec
 
 from bulkcert.engine.figures import Stats
 from bulkcert.output.summary import Caps, SessionSummary
-from bulkcert.report.timing import Containment, Exposure, Stretch
+from bulkcert.report.timing import CallsOverTime, Containment, Exposure
 from bulkcert.service.actions import ACTIONS, Action
 from bulkcert.store.outcome import NEVER_READ
 from bulkcert.store.sessions import Asked, Verification
@@ -184,13 +184,12 @@ class Calls(msgspec.Struct, frozen=True):
     Attributes:
         run: Requests of all sessions that ran or undid, as far as they have said.
         at_least: Whether there may be more, since one of them has not ended.
-        shown: Rows with a call: the last attempt of each is what the stretches are made from.
+        shown: Rows with a call: the last attempt of each is what ``over_time`` is made from.
         not_shown: Earlier attempts, reads and pages.
-        left_out: Of those shown, calls in stretches that are not among these.
         retries: Calls beyond the first of a row.
         throttles: Answers that said to slow down.
         peak_window: Most sends in any one-second window.
-        stretches: The busiest, in order of time.
+        over_time: How they are spread; null without calls.
         latency_ms: Of the last attempt of each called row: ``p50``, ``p90``, ``p99``, ``longest``; empty without calls.
     """
 
@@ -198,11 +197,10 @@ class Calls(msgspec.Struct, frozen=True):
     at_least: bool
     shown: int
     not_shown: int
-    left_out: int
     retries: int
     throttles: int
     peak_window: int
-    stretches: list[Stretch]
+    over_time: CallsOverTime | None
     latency_ms: dict[str, float]
 
 

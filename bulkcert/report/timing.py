@@ -9,30 +9,22 @@ from bulkcert.output.summary import utc
 from bulkcert.store.outcome import DESIRED, Outcome
 
 _POINTS = 300
-MOST_STRETCHES = 4
 MOST_BINS = 300
-"""Bins of all stretches together."""
-SHORTEST_GAP_S = 60
-"""Shortest time without a call that may end a stretch: an outage that the run sat out is part of it."""
-GAP_SHARE = 0.25
-"""Share of the seconds with calls that a gap must exceed as well, so that a long run is not cut into pieces."""
 _WIDTHS_S = (1, 2, 5, 10, 15, 20, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 21600, 43200, 86400)
 
 
-class Stretch(msgspec.Struct, frozen=True):
-    """A stretch of time with calls, in bins of equal width; what lies between two stretches is not drawn.
+class CallsOverTime(msgspec.Struct, frozen=True):
+    """Calls from the first to the last, in bins of equal width.
 
     Attributes:
         started: Beginning of the first bin.
         bin_s: Width of a bin, in whole seconds.
-        calls: Last attempts sent, over all bins.
         mean: Calls per second in each bin.
         worst: Calls in the busiest second of each bin.
     """
 
     started: str
     bin_s: int
-    calls: int
     mean: list[float]
     worst: list[int]
 
@@ -131,35 +123,18 @@ def _milestones(counts: dict[str, int], reached: int, after: pl.Series, since: i
     return [milestone(name, count) for name, count in counts.items() if count]
 
 
-def stretches_of(called: pl.DataFrame) -> list[Stretch]:
-    """Returns the busiest stretches of rows with a call, by ``sent_at`` in Unix milliseconds, in order of time."""
-    placed = called.select(second=pl.col("sent_at") // 1000).sort("second")
-    gap = max(SHORTEST_GAP_S, GAP_SHARE * placed["second"].n_unique())
-    number = (pl.col("second").diff().fill_null(0) > gap).cum_sum()
-    stretches = placed.with_columns(number.alias("stretch"), calls=pl.len().over("second")).partition_by("stretch")
-    shown = sorted(stretches, key=len, reverse=True)[:MOST_STRETCHES]
-    length = sum(each["second"][-1] - each["second"][0] + 1 for each in shown)
-    # Each stretch may have a bin that is not full.
-    width = next((each for each in _WIDTHS_S if length <= each * (MOST_BINS - MOST_STRETCHES)), _WIDTHS_S[-1])
-    return sorted((_stretch(each, width) for each in shown), key=lambda each: each.started)
-
-
-def _stretch(placed: pl.DataFrame, width: int) -> Stretch:
-    first, last = placed["second"][0], placed["second"][-1]
+def over_time(called: pl.DataFrame) -> CallsOverTime:
+    """Returns the rows with a call over time, by ``sent_at`` in Unix milliseconds; there must be some."""
+    seconds = called.group_by(second=pl.col("sent_at") // 1000).agg(calls=pl.len()).sort("second")
+    first, last = seconds["second"][0], seconds["second"][-1]
+    width = next((each for each in _WIDTHS_S if last - first < each * MOST_BINS), _WIDTHS_S[-1])
     bins = pl.DataFrame({"bin": range((last - first) // width + 1)}, schema={"bin": pl.Int64})
-    found = placed.group_by(bin=(pl.col("second") - first) // width).agg(
-        sent=pl.len(),
-        worst=pl.col("calls").max(),
+    found = seconds.group_by(bin=(pl.col("second") - first) // width).agg(
+        sent=pl.col("calls").sum(), worst=pl.col("calls").max()
     )
     # The last bin is seldom full: its mean is over the seconds that it has.
     span = pl.min_horizontal(pl.lit(width), last - first + 1 - pl.col("bin") * width)
     table = bins.join(found, on="bin", how="left", maintain_order="left").with_columns(
         pl.col("worst").fill_null(0), mean=(pl.col("sent").fill_null(0) / span).round(4)
     )
-    return Stretch(
-        started=utc(first),
-        bin_s=width,
-        calls=placed.height,
-        mean=table["mean"].to_list(),
-        worst=table["worst"].to_list(),
-    )
+    return CallsOverTime(utc(first), width, table["mean"].to_list(), table["worst"].to_list())

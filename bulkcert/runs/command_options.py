@@ -52,11 +52,7 @@ class InventoryOptions(ServiceOptions, GuardOptions):
 
     output: Annotated[
         Path | None,
-        Parameter(
-            name=["--output", "-o"],
-            metavar="FILE",
-            help=f"The file: {SUFFIXES_SHOWN}; an input for run.",
-        ),
+        Parameter(name=["--output", "-o"], metavar="FILE", help=f"The file: {SUFFIXES_SHOWN}; an input for run."),
     ] = None
     """The file; its suffix is the format."""
     overwrite: bool = False

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import msgspec
 
-from bulkcert.engine.failures import Stop
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.output.advice import Remedy
 from bulkcert.output.files import cannot_write, reason_of
@@ -25,6 +24,16 @@ CLOCK_WARNS_S = 60.0
 
 LEAST_FREE = 10**9
 """Bytes that a run over a million rows fits into with ease."""
+
+
+_MET = ("endpoint", "tls", "credentials", "clock", "instance")
+"""Checks that a call passes, one after the other."""
+
+_CONCERNS = dict.fromkeys(CLOCK_REFUSED, "clock") | dict.fromkeys(INSTANCE_REFUSED, "instance")
+_CONCERNS |= {CERTIFICATE_REFUSED: "tls"}
+"""The check that a code belongs to which stops every call."""
+
+_NO_TLS = "not used: the endpoint is this machine"
 
 
 class CheckResult(StrEnum):
@@ -62,17 +71,6 @@ def _failed(check: str, found: str, step: str, status: ExitStatus) -> Diagnosis:
     return Diagnosis(check, CheckResult.FAILED, found, step, int(status))
 
 
-def _concern(stop: Stop) -> str:
-    """Returns the check that what stops every call belongs to."""
-    if stop.code in CLOCK_REFUSED:
-        return "clock"
-    if stop.code in INSTANCE_REFUSED:
-        return "instance"
-    if stop.status is ExitStatus.DENIED:
-        return "credentials"
-    return "tls" if stop.code == CERTIFICATE_REFUSED else "endpoint"
-
-
 def _credentials(held: Credentials) -> Diagnosis:
     found = f"access key {held.access_key_id}, from {held.source or 'the default chain'}"
     if held.security_token is None:
@@ -91,16 +89,23 @@ def diagnoses(exam: Examination, credentials: Credentials | None, loop: str, *, 
         loop: What makes the calls.
         is_fast: Whether that is the loop that is meant.
     """
-    failure, reached = _failure(exam), _reached(exam)
+    failure = _failure(exam)
+    reached = _MET[: _MET.index(failure.check)] if failure else _MET
     if credentials is None:
         denied = exam.denied or BulkcertError(ExitStatus.DENIED, "no credentials")
         yield _failed("credentials", denied.message, denied.advice, denied.status)
     else:
         yield failure if failure and failure.check == "credentials" else _credentials(credentials)
-    for check, found in (("endpoint", _endpoint(exam)), ("tls", _tls(exam)), ("instance", exam.target.instance)):
+    times, target = [result.answer.latency_ms for result in exam.by_operation.values()], exam.target
+    found_by_check = {
+        "endpoint": f"{target.endpoint} answers{f' in {min(times):.0f} ms' if times else ''}",
+        "tls": "the certificate is trusted" if target.endpoint.scheme == "https" else _NO_TLS,
+        "instance": target.instance,
+    }
+    for check, found in found_by_check.items():
         if failure and failure.check == check:
             yield failure
-        elif check in reached and (check != "instance" or True in exam.permissions.values()):
+        elif times and check in reached and (check != "instance" or True in exam.permissions.values()):
             yield Diagnosis(check, CheckResult.OK, found)
         else:
             yield _skipped(exam, check)
@@ -115,7 +120,8 @@ def diagnoses(exam: Examination, credentials: Credentials | None, loop: str, *, 
 def _failure(exam: Examination) -> Diagnosis | None:
     """Returns the check that fails every call; None where calls were answered."""
     if (stop := exam.progress.stop) is not None:
-        return _failed(_concern(stop), stop.message, stop.advice, stop.status)
+        otherwise = "credentials" if stop.status is ExitStatus.DENIED else "endpoint"
+        return _failed(_CONCERNS.get(stop.code, otherwise), stop.message, stop.advice, stop.status)
     for result in exam.by_operation.values():
         if not result.final:
             said = f"{result.answer.code}: {result.answer.message}"
@@ -123,29 +129,10 @@ def _failure(exam: Examination) -> Diagnosis | None:
     return None
 
 
-def _reached(exam: Examination) -> tuple[str, ...]:
-    """Returns which checks the calls have passed, of those that a call meets one after the other."""
-    if not exam.by_operation:
-        return ()
-    met = ("endpoint", "tls", "credentials", "clock", "instance")
-    failure = _failure(exam)
-    return met[: met.index(failure.check)] if failure else met
-
-
 def _skipped(exam: Examination, check: str) -> Diagnosis:
     if not exam.is_whole:
         return Diagnosis(check, CheckResult.SKIPPED, "no instance or no region is given", Remedy.NO_SERVICE)
     return Diagnosis(check, CheckResult.SKIPPED, "no call came so far")
-
-
-def _endpoint(exam: Examination) -> str:
-    times = [result.answer.latency_ms for result in exam.by_operation.values()]
-    return f"{exam.target.endpoint} answers{f' in {min(times):.0f} ms' if times else ''}"
-
-
-def _tls(exam: Examination) -> str:
-    is_used = exam.target.endpoint.scheme == "https"
-    return "the certificate is trusted" if is_used else "not used: the endpoint is this machine"
 
 
 def _clock(exam: Examination) -> Diagnosis:

@@ -19,7 +19,7 @@ from bulkcert.engine.target import Target
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.output.files import cannot_write
 from bulkcert.output.formats import FORMATS, FormulaRows, guarded, suffix_of
-from bulkcert.output.results import sink
+from bulkcert.output.results import lazy
 from bulkcert.runs.command_options import InventoryOptions
 from bulkcert.service.actions import OPERATIONS
 from bulkcert.service.classification import Certificate, Page
@@ -145,7 +145,7 @@ class Inventory:
     def _write(self) -> None:
         """Writes what waits until the end; to be run in a thread."""
         try:
-            sink(self._frames(), self._frame([]).schema, suffix_of(self.output), self.target)
+            FORMATS[suffix_of(self.output)].write(lazy(self._frames, self._frame([]).schema), self.target)
         except (OSError, pl.exceptions.PolarsError) as error:
             self._failure = cannot_write(self.output, error)
 
@@ -161,10 +161,8 @@ class Inventory:
 
     def _frame(self, certificates: list[Certificate]) -> pl.DataFrame:
         serials = ("CaSn", "CaName") if self.options.cas else ("DeviceSn", "CaSn", "DeviceName")
-        # So that a list of several inventories says where each certificate is.
-        places = {"MqttInstanceId": self.service.instance}
-        places |= {} if self.options.endpoint else {"RegionId": self.options.region}
-        columns = (*serials, "Status", *_TIMES)
+        # Where each is, too, so that several inventories are one list.
+        columns = (*serials, "Status", *_TIMES, "MqttInstanceId", *([] if self.options.endpoint else ["RegionId"]))
         values: dict[str, list[Any]] = {
             "DeviceSn": [one.device_sn for one in certificates],
             "CaSn": [one.sn if self.options.cas else one.ca_sn for one in certificates],
@@ -173,10 +171,11 @@ class Inventory:
             "Status": [one.status.value for one in certificates],
             "ValidBegin": [None if one.valid_begin is None else str(one.valid_begin) for one in certificates],
             "ValidEnd": [None if one.valid_end is None else str(one.valid_end) for one in certificates],
+            "MqttInstanceId": [self.service.instance] * len(certificates),
+            "RegionId": [self.options.region] * len(certificates),
         }
         table = pl.DataFrame({name: values[name] for name in columns}, schema=dict.fromkeys(columns, pl.String))
         times = pl.col(_TIMES).cast(pl.Int64, strict=False)
-        table = table.with_columns(pl.lit(value).alias(name) for name, value in places.items())
         table = table.with_columns(pl.when(times.is_between(_FIRST_MS, _LAST_MS)).then(times).name.keep())
         if self.options.status is not None:
             table = table.filter(pl.col("Status") == self.options.status)

@@ -60,7 +60,6 @@ class ResolvedJob(ListTarget, frozen=True, kw_only=True):
         options: The options as typed, for what needs no resolving.
         rehearsal: Whether it calls an emulator that ends with it.
         plan: The plan that it is bound to.
-        typed: The command that rehearses it, as it was typed.
     """
 
     source: tuple[Path, ...]
@@ -69,7 +68,6 @@ class ResolvedJob(ListTarget, frozen=True, kw_only=True):
     options: Options
     rehearsal: bool = False
     plan: KeptPlan | None = None
-    typed: str = ""
 
 
 def resolve(

@@ -1,7 +1,6 @@
 """A run whose lock is held and whose store is open: what every session of it starts from."""
 
 import os
-import shlex
 import socket
 from collections.abc import Iterator
 from contextlib import suppress
@@ -18,7 +17,6 @@ from bulkcert import __version__
 from bulkcert.engine.target import Target
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input import CA_SN, DEVICE_SN, INSTANCE, ROW, PinnedList, annotated
-from bulkcert.input.files import unreadable
 from bulkcert.output.evidence import serials_in
 from bulkcert.output.files import cannot_write, sha256_of, sync_directory, sync_file
 from bulkcert.output.results import Written, write_results
@@ -200,15 +198,11 @@ def confirm_real(files: RunFiles, asked: Asked, command: str) -> None:
         BulkcertError: USAGE: it is a rehearsal.
     """
     if asked.rehearsal:
-        also, again = f" --and-then {command}", asked.typed
-        if command != "resume" and also not in again:
-            again += also
-        if os.path.isdir(asked.directory) and not os.path.samefile(os.curdir, asked.directory):  # noqa: PTH112
-            again = f"cd {shlex.quote(asked.directory)} && {again}"
+        also = "" if command == "resume" else f" with --and-then {command}"
         raise BulkcertError(
             ExitStatus.USAGE,
             f"{files.results} is of a rehearsal, whose emulator is gone: there is nothing to {command}",
-            f"No calls were made. To rehearse that too: {again}",
+            f"No calls were made. Rehearse it again{also}.",
         )
 
 
@@ -264,14 +258,9 @@ def pinned_of(files: RunFiles, asked: Asked) -> PinnedList:
         BulkcertError: INPUT_UNREADABLE: it is not as it was written, or cannot be read.
     """
     pinned = PinnedList(
-        files.pinned(asked.run),
-        asked.rows,
-        asked.columns,
-        asked.device_column,
-        asked.ca_column,
-        asked.instance_column,
+        files.pinned(asked.run), asked.rows, asked.columns, asked.device_column, asked.ca_column, asked.instance_column
     )
-    with unreadable(pinned.path):
+    with pinned.reading():
         if sha256_of(pinned.path) != asked.pinned_sha256:
             raise pinned.damaged("it is not as it was written")
     return pinned

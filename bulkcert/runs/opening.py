@@ -3,7 +3,6 @@
 import os
 import sqlite3
 import stat
-from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from io import FileIO
 from pathlib import Path
@@ -60,12 +59,11 @@ def open_existing(files: RunFiles, *, proves: bool = True) -> OpenRun:
     return opened
 
 
-def open_run(job: ResolvedJob, on_progress: Callable[[int], None] | None = None) -> Run:
+def open_run(job: ResolvedJob) -> Run:
     """Reads the list, checks it, and opens the run over it: an earlier one that it resumes, or a new one.
 
     Args:
         job: What was asked.
-        on_progress: Called with the number of rows read so far.
 
     Raises:
         BulkcertError: The list cannot be used; the results cannot be written, or are those of another run.
@@ -78,14 +76,15 @@ def open_run(job: ResolvedJob, on_progress: Callable[[int], None] | None = None)
         failing.callback(held.close)
         if made:
             failing.callback(remove_folder, files)
-        store = _store(files, overwrite=job.options.overwrite)
+        store = _to_overwrite(files) if job.options.overwrite else Store(files.store)
         failing.callback(store.close)
         failing.callback(remove, files.pinned(run_id))
         try:
             earlier = _earlier(job, store)
             may_be_empty = earlier is not None and bool(earlier.protected_by)
-            pinned, check = pin(job, files.pinned(run_id), on_progress, may_be_empty=may_be_empty)
-            job = located(job, check, vpc=job.options.vpc)
+            pinned, check = pin(job, files.pinned(run_id), may_be_empty=may_be_empty)
+            if check.instances:
+                job = located(job, check, vpc=job.options.vpc)
             if job.plan is not None:
                 confirm_list(job.plan, check, job)
             opened = OpenRun(files, held, store, _asked(job, check, pinned, run_id), pinned, is_new=True)
@@ -133,7 +132,8 @@ def _opened(job: ResolvedJob, new: OpenRun, earlier: Asked | None, check: Check)
         reopen(opened, job.options.retry)
     prove_columns(job.files.results, opened.pinned)
     plan = job.plan.record if job.plan is not None else opened.plan
-    confirm_required(job.options, plan)
+    if job.options.require:
+        confirm_required(job.options, plan)
     return Run(job, opened, check, len(lifted), plan, replaces)
 
 
@@ -187,21 +187,19 @@ def make_folder(files: RunFiles) -> bool:
     return True
 
 
-def _store(files: RunFiles, *, overwrite: bool) -> Store:
-    """Opens the store; one that is damaged makes way where it is not wanted any more."""
+def _to_overwrite(files: RunFiles) -> Store:
+    """Opens a store that is not wanted any more; one that is damaged makes way."""
     store = None
     try:
         store = Store(files.store)
-        if overwrite and not store.is_new:
+        if not store.is_new:
             store.read(confirm_pages)
             store.read(queries.asked)
     except BulkcertError:
-        if not overwrite:
-            raise
+        if store is not None:
+            store.close()
     else:
         return store
-    if store is not None:
-        store.close()
     try:
         files.remove_store()
     except OSError as error:
@@ -214,6 +212,8 @@ def _asked(job: ResolvedJob, check: Check, pinned: PinnedList, run_id: str) -> A
         directory = str(Path.cwd())
     except OSError:  # it was removed
         directory = ""
+    with pinned.reading():
+        pinned_sha256 = sha256_of(pinned.path)
     return Asked(
         run=run_id,
         action=job.action.name,
@@ -222,7 +222,7 @@ def _asked(job: ResolvedJob, check: Check, pinned: PinnedList, run_id: str) -> A
         rows=check.rows,
         keys_sha256=check.keys_sha256,
         sha256=check.sha256,
-        pinned_sha256=sha256_of(pinned.path),
+        pinned_sha256=pinned_sha256,
         inputs=tuple(map(str, job.inputs)),
         results=str(job.files.results),
         directory=directory,
@@ -231,7 +231,6 @@ def _asked(job: ResolvedJob, check: Check, pinned: PinnedList, run_id: str) -> A
         ca_column=pinned.ca_column,
         version=__version__,
         rehearsal=job.rehearsal,
-        typed=job.typed,
         protected_by=check.protected_by,
         spares_cas=check.spares_cas,
         instances={instance: str(endpoint) for instance, endpoint in job.instances.items()},

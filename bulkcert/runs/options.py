@@ -170,12 +170,7 @@ class ApprovalOptions(ChangeOptions):
     """Who has approved it; kept and shown."""
     require: Annotated[
         tuple[Required, ...],
-        Parameter(
-            group=APPROVAL,
-            converter=names_of(get_args(Required)),
-            metavar="OPTION,…",
-            show_choices=False,
-        ),
+        Parameter(group=APPROVAL, converter=names_of(get_args(Required)), metavar="OPTION,…", show_choices=False),
     ] = ()
     """Refuse to start (2) without: ticket, reason, approved-by, plan, approver-key."""
 
@@ -223,12 +218,7 @@ class StartOptions:
     confirm_devices: Annotated[int | None, number(SAFETY)] = None
     """Device certificates under the CAs, as plan counts them; delete-ca with --yes wants it."""
     retry: Annotated[
-        tuple[Retried, ...],
-        Parameter(
-            group=LIST,
-            converter=names_of(get_args(Retried)),
-            metavar="OUTCOME,…",
-        ),
+        tuple[Retried, ...], Parameter(group=LIST, converter=names_of(get_args(Retried)), metavar="OUTCOME,…")
     ] = ()
     """Call these again; drifted: changed since."""
     deadline: Annotated[float | None, Parameter(group=SCHEDULE, converter=moment, metavar="TIME")] = None

@@ -20,7 +20,7 @@ from bulkcert.emulator.settings import CREDENTIALS, Settings
 from bulkcert.errors import BulkcertError, ExitStatus, temporary
 from bulkcert.input import PinnedList
 from bulkcert.output.formats import suffix_of
-from bulkcert.runs.command_options import Stage
+from bulkcert.runs.command_options import Stage, carried
 from bulkcert.runs.job import ResolvedJob, resolve
 from bulkcert.runs.options import Options
 from bulkcert.runs.reading_list import pin
@@ -106,12 +106,7 @@ def _check(action: Action, options: Options, stage: Stage) -> None:
     if not 0 <= stage.cluster_lanes <= MOST_LANES:
         message = f"--cluster-lanes must be from 0 to {MOST_LANES}, not {stage.cluster_lanes}"
         raise BulkcertError(ExitStatus.USAGE, message)
-    Settings(
-        latency_ms=stage.latency_ms,
-        unregistered=stage.unregistered,
-        already=stage.already,
-        connecting=stage.connecting,
-    ).check()
+    carried(Settings, stage).check()
     if options.region and not options.endpoint:
         confirm_region(options.region)
 
@@ -147,10 +142,8 @@ def _emulator_arguments(
         f"--status-table={stage.status_table}",
     ]
     if fault_seed is not None:
-        arguments += [
-            f"--fault-seed={fault_seed}",
-            *(f"--fault={name}={share}" for name, share in DEFAULT_FAULTS.items()),
-        ]
+        faults = (f"--fault={name}={share}" for name, share in DEFAULT_FAULTS.items())
+        arguments += [f"--fault-seed={fault_seed}", *faults]
     return arguments
 
 

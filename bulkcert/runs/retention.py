@@ -73,7 +73,7 @@ def _remove(files: RunFiles, job: ResolvedJob) -> str:
     held = lock.take(files.lock)
     try:
         with reading(files.store) as db:
-            reason = _kept(status_in(files, db), queries.asked(db), job)
+            reason = _kept(status_in(files, db, brief=True), queries.asked(db), job)
         # What a kill has left of a file may be there without the file.
         for path in [] if reason else [files.failed, files.report, *files.everything()]:
             clear_left(path)

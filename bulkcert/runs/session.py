@@ -45,12 +45,7 @@ POLL_EVERY_S = 0.5
 
 @asynccontextmanager
 async def session(
-    opened: OpenRun,
-    service: Target,
-    supervision: Supervision,
-    stats: StatsMaker,
-    *,
-    deadline: float | None = None,
+    opened: OpenRun, service: Target, supervision: Supervision, stats: StatsMaker, *, deadline: float | None = None
 ) -> AsyncIterator[Lanes]:
     """Opens lanes for a session that has begun; the store takes what comes of the calls, and what the session does.
 

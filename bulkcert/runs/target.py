@@ -146,7 +146,7 @@ def located(service: Located, check: "Check", *, vpc: bool) -> Located:
             said = f"{check.instance_columns[1]} {region} has no VPC endpoint: leave --vpc out"
             raise BulkcertError(ExitStatus.USAGE, said, "No calls were made.")
         endpoints[instance] = service.endpoint if str(service.endpoint) else region_url(region, vpc=vpc)
-    if check.several_instances:
+    if len(check.instances) > 1:
         return msgspec.structs.replace(service, instances=endpoints)
     for instance, endpoint in endpoints.items():
         return msgspec.structs.replace(service, instance=instance, endpoint=endpoint)

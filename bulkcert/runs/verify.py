@@ -48,7 +48,6 @@ class Verifier(msgspec.Struct):
         service: Where it is read.
         options: As given: how long to keep reading, and the pause between two rounds.
         progress: What happens.
-        failure: Why the newest round was given up, or None.
         left_out: Rows that are not read, by outcome.
         sightings: What the newest round has seen; a row that was called after that is not seen any more.
         scanned: What came of that round.
@@ -62,7 +61,6 @@ class Verifier(msgspec.Struct):
     service: Target
     options: VerifyOptions
     progress: Progress = msgspec.field(default_factory=Progress)
-    failure: BulkcertError | None = None
     left_out: Counter[str] = msgspec.field(default_factory=Counter)
     sightings: Sightings | None = None
     scanned: Scanned = msgspec.field(default_factory=Scanned)
@@ -99,8 +97,8 @@ class Verifier(msgspec.Struct):
         while True:
             sightings.forget()
             self.called_since = set()
-            self.failure = failure = await self._scan(lanes, sightings)
-            lasting = failure is not None and failure.status in _LASTING
+            await self._scan(lanes, sightings)
+            lasting = (failure := self.scanned.failure) is not None and failure.status in _LASTING
             over = lasting or lanes.stopping.is_set() or time.monotonic() >= deadline
             await anyio.to_thread.run_sync(self._keep, sightings, over)
             if over or self.opened.store.failure is not None:
@@ -129,12 +127,10 @@ class Verifier(msgspec.Struct):
         sightings.expect(opened.frames())
         return sightings
 
-    async def _scan(self, lanes: Lanes, sightings: Sightings) -> BulkcertError | None:
-        """Reads all rows, each absent one for itself; returns why that was given up, or None."""
-        opened = self.opened
-        reader = StateReader(lanes, opened.action, sightings)
-        self.scanned = await reader.read(one_by_one=opened.batches(), misses=False)
-        return self.scanned.failure
+    async def _scan(self, lanes: Lanes, sightings: Sightings) -> None:
+        """Reads all rows, each absent one for itself."""
+        reader = StateReader(lanes, self.opened.action, sightings)
+        self.scanned = await reader.read(one_by_one=self.opened.batches(), misses=False)
 
     def _keep(self, sightings: Sightings, everything: bool) -> None:
         """Keeps what was seen; between two rounds only what has changed, so that watching for hours stays cheap."""
@@ -199,7 +195,7 @@ class Verifier(msgspec.Struct):
     @property
     def stop(self) -> Stop | None:
         """Why it ended early, or None."""
-        if self.progress.stop is None and (failure := self.failure) is not None:
+        if self.progress.stop is None and (failure := self.scanned.failure) is not None:
             return Stop(failure.status, failure.message, failure.advice)
         return self.progress.stop
 

@@ -55,24 +55,22 @@ class Rule(msgspec.Struct, frozen=True):
     Attributes:
         code: Value of ``Code``, or its beginning where the name ends in ``*``.
         verdict: What it means.
-        status: HTTP status; where the vendor's adjustment changes it (section 1.3b), that before.
+        status: HTTP status; where the vendor's adjustment changes it (section 1.3b), that before and that after.
         message: ``Message``, verbatim where a source gives it.
         exit_status: Exit status of a run that stops for it; None unless the verdict is STOP or REFRESH.
         advice: What the operator can do about it.
-        new_status: HTTP status after the adjustment; 0 where it changes nothing.
     """
 
     code: str
     verdict: Verdict
-    status: int
+    status: int | tuple[int, int]
     message: str
     exit_status: ExitStatus | None = None
     advice: str = ""
-    new_status: int = 0
 
     def http_status(self, table: StatusTable) -> int:
         """Returns the HTTP status that goes with this code in one of the two tables."""
-        return (table == "new" and self.new_status) or self.status
+        return self.status if isinstance(self.status, int) else self.status[table == "new"]
 
 
 # How a run ends that a code stops, and what to do about it.
@@ -105,36 +103,30 @@ INSTANCE_REFUSED = frozenset({WRONG_INSTANCE, "MqttOwnerCheckError", "InstancePe
 CERTIFICATE_REFUSED = "Client.CertificateRefused"
 """Code of our own where this machine does not trust the server: the only one of these that stops a run."""
 
+_NOT_FOUND, _FAILED, _RETRY = Verdict.NOT_FOUND, Verdict.FAILED, Verdict.RETRY
+_THROTTLED, _STOP = Verdict.THROTTLED, Verdict.STOP
+
 RULES: tuple[Rule, ...] = (
     # Documented for the certificate operations (reference, sections 1.3 and 1.3b).
     Rule(
         "ParameterFieldCheckFailed",
-        Verdict.FAILED,
-        500,
+        _FAILED,
+        (500, 400),
         "Failed to validate the parameters. The parameters may be missing or invalid.",
-        new_status=400,
     ),
     Rule(
         "FindDeviceBySnError",
-        Verdict.NOT_FOUND,
+        _NOT_FOUND,
         500,
         "Failed to find the device certificate by the SN. Please check sn is valid",
     ),
-    Rule(
-        "FindCaBySnError",
-        Verdict.NOT_FOUND,
-        500,
-        "Failed to find the CA by the SN. Please check sn is valid.",
-        new_status=400,
-    ),
-    Rule(WRONG_INSTANCE, Verdict.STOP, 500, "Specified instance is not found", *_INSTANCE, new_status=400),
-    Rule("PermissionCheckFailed", Verdict.STOP, 403, "Failed to verify API permissions.", *_GRANT),
-    Rule(
-        "MqttOwnerCheckError", Verdict.STOP, 500, "Failed to validate the instance permission", *_OWNER, new_status=403
-    ),
+    Rule("FindCaBySnError", _NOT_FOUND, (500, 400), "Failed to find the CA by the SN. Please check sn is valid."),
+    Rule(WRONG_INSTANCE, _STOP, (500, 400), "Specified instance is not found", *_INSTANCE),
+    Rule("PermissionCheckFailed", _STOP, 403, "Failed to verify API permissions.", *_GRANT),
+    Rule("MqttOwnerCheckError", _STOP, (500, 403), "Failed to validate the instance permission", *_OWNER),
     Rule(
         "InstancePermissionCheckFailed",
-        Verdict.STOP,
+        _STOP,
         400,
         (
             "An error occurred while validating the permissions of the instance. Please verify the "
@@ -142,98 +134,66 @@ RULES: tuple[Rule, ...] = (
         ),
         *_OWNER,
     ),
-    Rule("RegisterCodeError", Verdict.FAILED, 500, "Register code error in verification certificate.", new_status=400),
-    Rule("RegisterCodeUsed", Verdict.FAILED, 500, "Register code has been used.", new_status=401),
-    Rule("GetCaNumError", Verdict.RETRY, 500, "Failed to get ca num. Try again later.", new_status=401),
-    Rule("CaNumExceed", Verdict.FAILED, 500, "CA certificate num exceed.", new_status=401),
-    Rule("CertificateContentError", Verdict.FAILED, 500, "Certificate content error.", new_status=401),
-    Rule("SnNotUnique", Verdict.FAILED, 500, "Sn is not unique in global.", new_status=401),
+    Rule("RegisterCodeError", _FAILED, (500, 400), "Register code error in verification certificate."),
+    Rule("RegisterCodeUsed", _FAILED, (500, 401), "Register code has been used."),
+    Rule("GetCaNumError", _RETRY, (500, 401), "Failed to get ca num. Try again later."),
+    Rule("CaNumExceed", _FAILED, (500, 401), "CA certificate num exceed."),
+    Rule("CertificateContentError", _FAILED, (500, 401), "Certificate content error."),
+    Rule("SnNotUnique", _FAILED, (500, 401), "Sn is not unique in global."),
     # Documented for the whole product (1.3, 1.3b).
-    Rule("ApiNotSupport", Verdict.STOP, 404, "The API is not supported.", *_ENDPOINT),
-    Rule("CheckAccountInfoFailed", Verdict.STOP, 400, "Failed to read the STS token.", *_RENEW),
-    Rule("ParameterCheckFailed", Verdict.FAILED, 400, "Failed to check the parameters."),
+    Rule("ApiNotSupport", _STOP, 404, "The API is not supported.", *_ENDPOINT),
+    Rule("CheckAccountInfoFailed", _STOP, 400, "Failed to read the STS token.", *_RENEW),
+    Rule("ParameterCheckFailed", _FAILED, 400, "Failed to check the parameters."),
+    Rule("InternalError", _RETRY, (500, 417), "An error occurred while processing your request. Try again later."),
     Rule(
-        "InternalError",
-        Verdict.RETRY,
-        500,
-        "An error occurred while processing your request. Try again later.",
-        new_status=417,
-    ),
-    Rule(
-        "SystemOverFlow",
-        Verdict.THROTTLED,
-        500,
-        "An error occurred while processing your request. Please try again.",
-        new_status=403,
+        "SystemOverFlow", _THROTTLED, (500, 403), "An error occurred while processing your request. Please try again."
     ),
     # Of the gateway in front of the product (8.1, 8.2).
-    Rule("Throttling", Verdict.THROTTLED, 400, "Request was denied due to request throttling."),
-    Rule("Throttling.User", Verdict.THROTTLED, 400, "Request was denied due to user flow control."),
-    Rule("Throttling.Api", Verdict.THROTTLED, 400, "Request was denied due to api flow control."),
-    Rule("Throttling*", Verdict.THROTTLED, 400, "Request was denied due to request throttling."),
-    Rule("ServiceUnavailable", Verdict.RETRY, 503, "The request has failed due to a temporary failure of the server."),
-    Rule("UnknownError", Verdict.RETRY, 500, "The request processing has failed."),
+    Rule("Throttling", _THROTTLED, 400, "Request was denied due to request throttling."),
+    Rule("Throttling.User", _THROTTLED, 400, "Request was denied due to user flow control."),
+    Rule("Throttling.Api", _THROTTLED, 400, "Request was denied due to api flow control."),
+    Rule("Throttling*", _THROTTLED, 400, "Request was denied due to request throttling."),
+    Rule("ServiceUnavailable", _RETRY, 503, "The request has failed due to a temporary failure of the server."),
+    Rule("UnknownError", _RETRY, 500, "The request processing has failed."),
     Rule("SignatureNonceUsed", Verdict.SIGN_AGAIN, 400, "Specified signature nonce was used already."),
-    Rule("SignatureDoesNotMatch", Verdict.STOP, 400, "Specified signature does not match our calculation.", *_SECRET),
-    Rule(
-        "IncompleteSignature",
-        Verdict.STOP,
-        400,
-        "The request signature does not conform to Aliyun standards.",
-        *_CHANGED,
-    ),
-    Rule("InvalidTimeStamp.Expired", Verdict.STOP, 400, "Specified time stamp or date value is expired.", *_CLOCK),
-    Rule(
-        "InvalidTimeStamp.Format",
-        Verdict.STOP,
-        400,
-        "Specified time stamp or date value is not well formatted.",
-        *_CLOCK,
-    ),
-    Rule("InvalidAccessKeyId.NotFound", Verdict.STOP, 404, "Specified access key is not found.", *_KEY),
-    Rule("InvalidAccessKeyId.Inactive", Verdict.STOP, 400, "Specified access key is disabled.", *_KEY),
+    Rule("SignatureDoesNotMatch", _STOP, 400, "Specified signature does not match our calculation.", *_SECRET),
+    Rule("IncompleteSignature", _STOP, 400, "The request signature does not conform to Aliyun standards.", *_CHANGED),
+    Rule("InvalidTimeStamp.Expired", _STOP, 400, "Specified time stamp or date value is expired.", *_CLOCK),
+    Rule("InvalidTimeStamp.Format", _STOP, 400, "Specified time stamp or date value is not well formatted.", *_CLOCK),
+    Rule("InvalidAccessKeyId.NotFound", _STOP, 404, "Specified access key is not found.", *_KEY),
+    Rule("InvalidAccessKeyId.Inactive", _STOP, 400, "Specified access key is disabled.", *_KEY),
     Rule("InvalidSecurityToken.Expired", Verdict.REFRESH, 400, "Specified SecurityToken is expired.", *_RENEW),
-    Rule("InvalidSecurityToken.Malformed", Verdict.STOP, 400, "Specified SecurityToken is malformed.", *_RENEW),
+    Rule("InvalidSecurityToken.Malformed", _STOP, 400, "Specified SecurityToken is malformed.", *_RENEW),
     Rule(
         "InvalidSecurityToken.MismatchWithAccessKey",
-        Verdict.STOP,
+        _STOP,
         400,
         "Specified SecurityToken mismatch with the AccessKey.",
         *_RENEW,
     ),
-    Rule("MissingSecurityToken", Verdict.STOP, 400, "SecurityToken is mandatory for this action.", *_RENEW),
-    Rule("NoPermission", Verdict.STOP, 403, "User not authorized to operate.", *_GRANT),
-    Rule("Forbidden.RAM", Verdict.STOP, 403, "User not authorized to operate.", *_GRANT),
-    Rule("Forbidden", Verdict.STOP, 403, "User not authorized to operate.", *_GRANT),
-    Rule("UnsupportedHTTPMethod", Verdict.STOP, 400, "This HTTP method is not supported.", ExitStatus.MISCONFIGURED),
+    Rule("MissingSecurityToken", _STOP, 400, "SecurityToken is mandatory for this action.", *_RENEW),
+    Rule("NoPermission", _STOP, 403, "User not authorized to operate.", *_GRANT),
+    Rule("Forbidden.RAM", _STOP, 403, "User not authorized to operate.", *_GRANT),
+    Rule("Forbidden", _STOP, 403, "User not authorized to operate.", *_GRANT),
+    Rule("UnsupportedHTTPMethod", _STOP, 400, "This HTTP method is not supported.", ExitStatus.MISCONFIGURED),
     Rule(
-        "InvalidApi.NotFound",
-        Verdict.STOP,
-        404,
-        "Specified api is not found, please check your url and method.",
-        *_ENDPOINT,
+        "InvalidApi.NotFound", _STOP, 404, "Specified api is not found, please check your url and method.", *_ENDPOINT
     ),
     Rule(
         "InvalidAction.NotFound",
-        Verdict.STOP,
+        _STOP,
         404,
         "Specified api is not found, please check your url and method.",
         *_ENDPOINT,
     ),
-    Rule("InvalidVersion", Verdict.STOP, 400, "Specified parameter Version is not valid.", *_ENDPOINT),
-    Rule(
-        "InvalidProduct.NotFound",
-        Verdict.STOP,
-        404,
-        "Cannot find product according to your specified domain.",
-        *_ENDPOINT,
-    ),
-    Rule("InvalidProtocol.NeedSsl", Verdict.STOP, 404, "The request needs HTTPS.", *_ENDPOINT),
+    Rule("InvalidVersion", _STOP, 400, "Specified parameter Version is not valid.", *_ENDPOINT),
+    Rule("InvalidProduct.NotFound", _STOP, 404, "Cannot find product according to your specified domain.", *_ENDPOINT),
+    Rule("InvalidProtocol.NeedSsl", _STOP, 404, "The request needs HTTPS.", *_ENDPOINT),
     # Families whose names hold the parameter; last, so that the exact names above win.
-    Rule("MissingParameter", Verdict.FAILED, 400, "A parameter is mandatory for this action."),
-    Rule("Missing*", Verdict.FAILED, 400, "A parameter is mandatory for this action."),
-    Rule("InvalidParameter*", Verdict.FAILED, 400, "A parameter is not valid."),
-    Rule("Invalid*", Verdict.FAILED, 400, "A parameter is not valid."),
+    Rule("MissingParameter", _FAILED, 400, "A parameter is mandatory for this action."),
+    Rule("Missing*", _FAILED, 400, "A parameter is mandatory for this action."),
+    Rule("InvalidParameter*", _FAILED, 400, "A parameter is not valid."),
+    Rule("Invalid*", _FAILED, 400, "A parameter is not valid."),
 )
 
 _EXACT = {rule.code: rule for rule in RULES if not rule.code.endswith("*")}

@@ -37,7 +37,6 @@ class Asked(msgspec.Struct, frozen=True):
         spares_cas: Whether what that list protects is, or may be, under one of the CAs of the rows.
         instances: The instances that rows name, if they are several, each with where it is.
         instance_column: The column that names them; None where all rows are of one.
-        typed: The command of a rehearsal, as it was typed but for what was to stop it early.
     """
 
     run: str
@@ -60,7 +59,6 @@ class Asked(msgspec.Struct, frozen=True):
     spares_cas: bool = False
     instances: dict[str, str] = {}
     instance_column: str | None = None
-    typed: str = ""
 
     @property
     def on(self) -> str:
@@ -82,7 +80,6 @@ class PlanRecord(msgspec.Struct, frozen=True, kw_only=True):
     """The plan that a session is bound to.
 
     Attributes:
-        file: Where it was.
         sha256: Of its bytes, in hexadecimal.
         made_at: When it was made, UTC.
         made_by: Account and machine.
@@ -118,14 +115,9 @@ class Control(msgspec.Struct, frozen=True):
 
     Attributes:
         id: Its number, from 1.
-        session: Of which session.
-        request: What.
         rate: Calls per second of the account that are to hold from then on; null unless that is what was asked.
         per_address_rate: Those of each address, likewise.
         user: Who asked.
-        host: On which machine.
-        pid: The process that asked.
-        asked_at: When.
         taken_at: When the session did it; null until then.
     """
 
@@ -155,16 +147,11 @@ class Control(msgspec.Struct, frozen=True):
 
 
 class Limits(msgspec.Struct, frozen=True):
-    """How fast a session may be, as it was given: calls per second, and the addresses that it sends from."""
+    """How fast a session may be, as it was given: calls per second, and the addresses that it sends from, if any."""
 
     rate: int
     per_address_rate: int
     source_address: tuple[str, ...]
-
-    @property
-    def addresses(self) -> tuple[str, ...]:
-        """The addresses; one that is any where none was given."""
-        return self.source_address or ("any",)
 
 
 class Session(msgspec.Struct, frozen=True):
@@ -172,10 +159,7 @@ class Session(msgspec.Struct, frozen=True):
 
     Attributes:
         id: Its number, from 1.
-        kind: What it does.
         options: As they were given, for a later session that resumes it.
-        pid: Its process.
-        host: The machine.
         user: Account that it runs as.
         version: Of bulkcert.
         access_key_id: What signs its calls; never the secret.
@@ -185,9 +169,7 @@ class Session(msgspec.Struct, frozen=True):
         beat_at: Its last sign of life.
         figures: Its newest live figures (``engine.figures.Stats``); null before the first.
         ended_at: When it ended in order; null if it has not.
-        exit_status: What it ended with.
         stopped: Why it ended early, or an empty text.
-        advice: What to do about that.
         stop_code: Code of the service's answer that stopped it; empty where it was no answer.
         verification: What it has read back; null unless it verifies, and has come to its end.
     """

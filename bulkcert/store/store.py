@@ -56,8 +56,9 @@ class Store:
         """Number of the session that writes; 0 before it begins."""
         self.db, self.on_network = connect(path)
         """The second: whether its file is on another machine, so that readers and the writer wait for each other."""
-        # Also where nobody closes it: SQLite alone would take the log away and leave the file in need of one.
-        self._rest = weakref.finalize(self, rest, path, self.db)
+        # Also where nobody calls it: SQLite alone would take the log away and leave the file in need of one.
+        self.close = weakref.finalize(self, rest, path, self.db)
+        """Closes the file, which is one then; what was drafted and not kept is gone."""
         self._turn = threading.Lock()
         self._undoes = False
         self._pending: list[Record | int] = []
@@ -270,10 +271,6 @@ class Store:
         """
         with self._turn, readable(self.path, ExitStatus.CANNOT_WRITE):
             return question(self.db, *about, **more)
-
-    def close(self) -> None:
-        """Closes the file, which is one then; what was drafted and not kept is gone."""
-        self._rest()
 
 
 def _text(values: Any) -> str:

@@ -14,7 +14,7 @@ from bulkcert.engine.progress import Progress
 from bulkcert.log import event
 from bulkcert.output.summary import Summary
 from bulkcert.runs.run import Run
-from bulkcert.store.sessions import ChangeRecord, Verification
+from bulkcert.store.sessions import Verification
 from bulkcert.words import counted
 
 POLL_EVERY_S = 0.5
@@ -44,7 +44,9 @@ def log_started(run: Run) -> None:
         caps={"account": options.rate, "address": options.per_address_rate, "lane": job.lane_cap},
         source_addresses=[address or "any" for address in job.addresses],
         preflight=options.preflight,
-        **_changed_by(run.change),
+        reason=run.change.reason,
+        approved_by=run.change.approved_by,
+        plan=msgspec.to_builtins(run.change.plan),
     )
 
 
@@ -56,25 +58,23 @@ def log_finished(summary: Summary, progress: Progress, started: float) -> None:
         progress: What this session has done.
         started: When it was started, in monotonic seconds.
     """
+    change = summary.latest.change
     event(
         "run_finished",
         f"{summary.rows:,} rows, exit status {summary.exit_status}",
         logging.INFO if summary.exit_status == 0 else logging.WARNING,
         **_of(summary, "exit_status", "stopped", "advice", "rows", "outcomes", "codes", "results"),
-        **_of(progress, "retries", "throttles"),
-        **_changed_by(summary.latest.change),
+        retries=progress.retries,
+        throttles=progress.throttles,
+        reason=change.reason,
+        approved_by=change.approved_by,
+        plan=msgspec.to_builtins(change.plan),
         failed=summary.failed.file if summary.failed else None,
         calls=progress.sends.sends,
         achieved_rate=round(progress.sends.rate(), 1),
         peak_window=progress.sends.worst,
         duration_s=round(time.monotonic() - started, 3),
     )
-
-
-def _changed_by(change: ChangeRecord) -> dict[str, Any]:
-    """Returns why something is done and who has approved it; the ticket is in every line."""
-    plan = None if change.plan is None else msgspec.to_builtins(change.plan)
-    return {"reason": change.reason, "approved_by": change.approved_by, "plan": plan}
 
 
 def _of(figures: object, *names: str) -> dict[str, Any]:

@@ -135,8 +135,8 @@ def summary_rows(summary: Summary, status: RunStatus, *, calls: int) -> Iterator
         yield outcome_line(outcome, count)
         # What has stopped the run is said once, in the end.
         stop = summary.stop_code if outcome == Outcome.NOT_ATTEMPTED else None
-        for line in _kinds([kind for kind in summary.kinds if kind.outcome == outcome and kind.code != stop]):
-            yield "", line
+        if outcome not in {*DESIRED, Outcome.DUPLICATE}:
+            yield from _kinds([kind for kind in summary.kinds if kind.outcome == outcome and kind.code != stop])
     yield from _calls(summary, calls)
     if calls and len({*summary.latency_ms.values()}) > 1:
         values = ((tr("longest") if name == "longest" else name, value) for name, value in summary.latency_ms.items())
@@ -182,20 +182,17 @@ def _calls(summary: Summary, calls: int) -> Iterator[tuple[str, str]]:
         yield "", tr("at least {what}", what=in_all) if summary.calls_at_least else in_all
 
 
-def _kinds(kinds: list[Kind]) -> Iterator[str]:
+def _kinds(kinds: list[Kind]) -> Iterator[tuple[str, str]]:
     """Yields a line for each kind of the rows of an outcome, most frequent first; none for what needs no word."""
-    said = [kind for kind in kinds if kind.code or kind.message]
-    if not said or Outcome(said[0].outcome) in {*DESIRED, Outcome.DUPLICATE}:
-        return
-    said.sort(key=lambda kind: -kind.rows)
+    said = sorted((kind for kind in kinds if kind.code or kind.message), key=lambda kind: -kind.rows)
     for kind in said[:KINDS_SHOWN]:
         request = tr(" (request {id})", id=printable(kind.request_id)) if kind.request_id else ""
         serial = f" ({printable(kind.serial)})" if kind.serial.strip() else ""
         message = printable(kind.message, MESSAGE_WIDTH)
         sample = tr("row {row:,}{serial}: {message}", row=kind.row, serial=serial, message=message)
-        yield f"{kind.rows:>13,} {printable(kind.code) or tr('as')} {sample}{request}"
+        yield "", f"{kind.rows:>13,} {printable(kind.code) or tr('as')} {sample}{request}"
     if (more := len(said) - KINDS_SHOWN) > 0:
-        yield f"{'':>13} {tr('and {count} more, in the summary', count=more)}"
+        yield "", f"{'':>13} {tr('and {count} more, in the summary', count=more)}"
 
 
 def show_verified(

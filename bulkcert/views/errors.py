@@ -48,12 +48,12 @@ def show_error(error: BulkcertError, resume: str | None = None) -> None:
         say_step(f"  → {purpose}", command)
 
 
-def typed(*without: str) -> Iterator[str]:
-    """Yields what was typed, without the URLs of messages, which are secrets, and without some other options."""
+def typed() -> Iterator[str]:
+    """Yields what was typed, without the URLs of messages, which are secrets."""
     words = iter(sys.argv[1:])
     for word in words:
         name, equals, _ = word.partition("=")
-        if name not in ("--notify", *without):
+        if name != "--notify":
             yield word
         elif not equals:
             next(words, None)

@@ -13,11 +13,11 @@ from bulkcert.output.steps import (
     is_undoing,
     label_of,
     left_words,
-    meaning,
     read_words,
     steps_left,
     to_verify,
     undone_words,
+    why_ended,
 )
 from bulkcert.service.actions import ACTIONS
 from bulkcert.store.outcome import Outcome
@@ -146,9 +146,8 @@ def _ended(status: RunStatus) -> Text:
         unfinished = "; the undo is not finished" * is_undoing(status)
         words = f"UNDONE: {undone_words(status)}{unfinished}; ended at {at} with {status.exit_status}"
         return Text(words, style="yellow")
-    words = doing.stopped or meaning(status.exit_status, status.asked.rows if status.asked else 0)
     style = "green" if status.exit_status == ExitStatus.OK else "yellow" if status.exit_status in ON_PURPOSE else "red"
-    return Text(f"ended at {at} with {status.exit_status}: {words}", style=style)
+    return Text(f"ended at {at} with {status.exit_status}: {why_ended(status)}", style=style)
 
 
 def _counts(status: RunStatus, rows: int) -> Iterator[tuple[str, str | Text]]:
