@@ -129,11 +129,8 @@ def test_78_unknown_instance(place):
 def test_3_too_many_errors(place, limit, calls):
     """3: more errors than allowed, a share only after 100 rows; the failed ones wait for --retry."""
     place.service.seed(write_devices(place.list, 200))
-    place.service.tell("faults", shares={"ParameterFieldCheckFailed": 1.0})
-    try:
+    with place.service.faulty(ParameterFieldCheckFailed=1.0):
         refused = place.run("--max-errors", limit).ended(3)
-    finally:
-        place.service.tell("faults", shares={})
 
     found = outcomes(place.results)
     assert re.search("too many errors: .*ParameterFieldCheckFailed", refused.stderr)

@@ -28,12 +28,9 @@ class Kind(msgspec.Struct, frozen=True):
     """The rows that have an outcome and a code in common; of what is never called, the reason.
 
     Attributes:
-        outcome: What became of them.
         code: Code of their last answer; empty where there was none.
-        rows: How many they are.
         row: Number of the first of them.
         serial: Its serial: of the device, or of the CA in actions on CAs.
-        message: Its message.
         request_id: The service's id of its last request.
     """
 
