@@ -14,7 +14,7 @@ from bulkcert.store.status import status_of
 def test_while_it_calls_and_after(place):
     """Rows, rate, lanes and time left are told while it calls, and change nothing; in the end the results are told."""
     with place.running("--source-address", "127.0.0.2", "--source-address", "127.0.0.3") as run:
-        now = place.until_it_does(lambda stats: stats.done >= 20 and stats.rate > 0)
+        now = place.until_it_does(lambda stats: stats.done >= 40 and stats.rate > 0)  # some are not on disk yet
         told = place.told(now)
         for _ in range(100):
             status_of(place.files)
