@@ -28,7 +28,7 @@ from bulkcert.store.sessions import Verification
 from bulkcert.store.status import RunStatus
 from bulkcert.views.console import say, say_step, warn
 from bulkcert.views.errors import show_error
-from bulkcert.views.layout import outcome_line, rehearsal_line, show
+from bulkcert.views.layout import MESSAGE_WIDTH, outcome_line, rehearsal_line, show
 from bulkcert.words import counted, faults, later, printable, tr, trn
 
 if TYPE_CHECKING:  # each is loaded by its command
@@ -43,9 +43,6 @@ GROUPS_SHOWN = 5
 
 _NOT_TRIED = frozenset({Outcome.NOT_ATTEMPTED, Outcome.UNDONE})
 """Outcomes of rows of which nothing went wrong."""
-
-MESSAGE_WIDTH = 160
-"""Characters of a message that are shown."""
 
 
 def undone_rows(summary: Summary, undo: "Undo") -> Iterator[tuple[str, str | Text]]:
