@@ -202,17 +202,13 @@ def test_cas(tmp_path, service, action, operation, outcome_of):
     assert new[BY_CA] - old.get(BY_CA, 0) == len(registered) - registered.count("unchanged")
 
 
-def all_refused(directory, rows, active_every, *options):
-    """Runs over a list of which a part is active, each call refused; returns how it ended, and its outcomes."""
-    with emulator(fault=(f"{CALL}:ParameterFieldCheckFailed=1",)) as service:
-        place = Place(directory, service, rows, state=lambda number: INACTIVE if number % active_every else ACTIVE)
-        return place.run(*options), outcomes(place.results)
-
-
 def test_errors_among_called_rows_only(tmp_path):
     """A share in --max-errors is one of the rows called: those that needed no call do not hide errors."""
-    refused, found = all_refused(tmp_path, 3000, 10, "--max-errors", "50%", "--max-in-flight", "4")
+    with emulator(fault=(f"{CALL}:ParameterFieldCheckFailed=1",)) as service:
+        place = Place(tmp_path, service, 3000, state=lambda number: INACTIVE if number % 10 else ACTIVE)
+        refused = place.run("--max-errors", "50%", "--max-in-flight", "4")
 
+    found = outcomes(place.results)
     assert "of 100 rows called" in refused.ended(3).stderr
     assert found["unchanged"] == 2700
     assert found["failed"] <= 100 + 4

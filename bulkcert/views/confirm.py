@@ -13,7 +13,7 @@ from bulkcert.runs.run import Run
 from bulkcert.runs.target import BLOCKED, THROTTLED, above_documented
 from bulkcert.runs.undo import Undo
 from bulkcert.service.actions import Action, of_ca_key
-from bulkcert.service.regions import ADDRESS_LIMIT
+from bulkcert.service.limits import ADDRESS_LIMIT
 from bulkcert.store.sessions import ChangeRecord
 from bulkcert.telemetry.notify import waiting
 from bulkcert.views.console import say, stderr, warn
