@@ -1,6 +1,6 @@
 """What it costs to prove a row as it was written: python tests/bench_evidence.py [ROWS].
 
-A store is made by its own writer: of rows that were called; the same with states that were read first; and with all of
+A store is made: of rows that were called; the same with states that were read first; and with all of
 them read back as well. It is read with and without the proof, in turn, and the least of several counts; likewise its
 outcomes are encoded with and without digests.
 """
@@ -14,23 +14,18 @@ from functools import partial
 from pathlib import Path
 
 import msgspec
-import polars as pl
+from made_store import made_run, row, session
 
 from bulkcert.input import ROW, annotated
 from bulkcert.output.evidence import prove
-from bulkcert.output.files import sha256_of
 from bulkcert.runs.opened import pinned_of
-from bulkcert.store import queries, read_states
+from bulkcert.store import queries
 from bulkcert.store.database import reading
 from bulkcert.store.evidence import confirm_whole, encoded
 from bulkcert.store.outcome import Outcome, Record
-from bulkcert.store.paths import RunFiles
-from bulkcert.store.sessions import Asked
-from bulkcert.store.store import Store
 
 TIMES, AT_ONCE = 7, 2048
 NOW = 1_800_000_000_000
-CALLER = {"pid": 1, "host": "h", "user": "u", "version": "1", "access_key_id": "k", "credentials": "c"}
 
 
 def serials_of(row):
@@ -45,33 +40,16 @@ def outcome(row, chance):
     return Record(row, *how, request, 1, NOW + row, NOW + row + 80, 80.25, *serials_of(row), changed=not bad)
 
 
-def made(folder, rows, *, states, read_back):
-    """Makes the store of a run; returns its files, and its outcomes."""
-    files = RunFiles(folder / "r.csv")
-    files.folder.mkdir(mode=0o700)
-    pinned = files.pinned("made")
-    serials = [serials_of(row) for row in range(1, rows + 1)]
-    pl.DataFrame(serials, ["DeviceSn", "CaSn"], orient="row").write_parquet(pinned)
-    columns = {"columns": ("DeviceSn", "CaSn"), "device_column": "DeviceSn", "ca_column": "CaSn", "inputs": ("l",)}
-    sums = {"keys_sha256": "0", "sha256": "0", "pinned_sha256": sha256_of(pinned)}
-    where = {"instance": "i", "endpoint": "e", "results": str(files.results), "directory": str(folder), "version": "1"}
-    store = Store(files.store)
-    store.describe(asked := Asked(run="made", action="inactivate-device", rows=rows, **columns, **sums, **where))
-    store.begin("run", "{}", **CALLER)
-    chance = random.Random(1)
-    outcomes = [outcome(row, chance) for row in range(1, rows + 1)]
-    for first in range(0, rows, 256):
-        some = outcomes[first : first + 256]
-        if states:
-            read_states.keep(store, [(each.row, serials[each.row - 1], "active", None) for each in some])
-        store.claim([each.row for each in some])
-        store.keep(some)
-        if read_back:
-            read_states.keep_later(store, [("inactive", NOW, each.row) for each in some], lambda _: {})
-    store.end(1)
-    store.seal(prove(pinned_of(files, asked), store.read))
-    store.close()
-    return files, outcomes
+def made(folder, outcomes, *, states, read_back):
+    """Makes the store of a run with these outcomes; returns its files."""
+    more = {"before": "active"} if states else {}
+    more |= {"verified": "inactive", "verified_at": NOW} if read_back else {}
+    columns = ("code", "message", "http_status", "request_id", "attempts", "sent_at", "finished_at", "latency_ms")
+    rows = []
+    for each in outcomes:
+        known = {name: getattr(each, name) for name in (*columns, "changed")}
+        rows.append(row(each.outcome, device=each.device_sn, ca=each.ca, **known, **more))
+    return made_run(folder, rows, [session(ended=1)])
 
 
 def least_us(rows, **ways):
@@ -98,9 +76,11 @@ def only_read(db, pinned):
 def main():
     rows = int(sys.argv[1]) if sys.argv[1:] else 200_000
     kinds = {"called": (False, False), "states read first": (True, False), "read back as well": (True, True)}
+    chance = random.Random(1)
+    outcomes = [outcome(number, chance) for number in range(1, rows + 1)]
     for name, (states, read_back) in kinds.items():
         with tempfile.TemporaryDirectory() as folder:
-            files, outcomes = made(Path(folder), rows, states=states, read_back=read_back)
+            files = made(Path(folder), outcomes, states=states, read_back=read_back)
             with reading(files.store) as db:
                 pinned = pinned_of(files, queries.asked(db))
                 ask = lambda question, *about: question(db, *about)  # noqa: E731

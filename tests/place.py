@@ -77,10 +77,6 @@ class Inside:
     def undo(self, *more):
         return here("undo", "r.csv", "--yes", *UNHURRIED, *more)
 
-    def answer(self, **shares):
-        """Lets calls go wrong, by share; none, where nothing is given."""
-        self.service.tell("faults", shares=shares, seed=1)
-
     @property
     def states(self):
         return self.service.states(self.devices)

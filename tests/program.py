@@ -303,6 +303,15 @@ class Emulator:
         """Changes something: access-key, clock, connect, delete, faults, instance, refuse (one address), seed."""
         return self._portal.call(lambda: _CHANGES[name](self._emulator, **body))
 
+    @contextmanager
+    def faulty(self, *, seed=0, **shares):
+        """Lets calls go wrong, by share, for as long as the context lasts."""
+        self.tell("faults", shares=shares, seed=seed)
+        try:
+            yield
+        finally:
+            self.tell("faults", shares={})
+
     def seed(self, devices, status="1", instance=INSTANCE):
         """Registers certificates: pairs of device and CA serial, as ``write_devices`` returns them."""
         self.tell("seed", instance=instance, rows=[(ca, device) for device, ca in devices], status=status)

@@ -2,17 +2,33 @@
 
 import json
 
+import msgspec
 import polars as pl
 import pytest
 from made_store import made_run, row, session
 from program import UNHURRIED, emulator, here, read_results, summary_of, write_devices
-from test_program_odd_answers import body, hostile
 
+from bulkcert.emulator.messages import Answer
 from bulkcert.store.paths import RunFiles
 
 RUN = ["=1+1", "+1-2", "-x", "@SUM(A1)", "\tx", "\rx"]
 HARMLESS = ["a=1", " =1", "'=1", "1-2", ""]
 OWN = [*RUN, "-5", "+86 130", "+8613012345678", *HARMLESS]
+
+
+def body(status, **fields):
+    return Answer(status, msgspec.json.encode({"RequestId": "R", **fields}))
+
+
+def hostile(service, rule):
+    """Lets ``rule(operation)`` put another answer in the place of the one of a call that was done."""
+    emulated, answer = service._emulator, service._emulator.answer
+
+    def answered(request):
+        given, delay_s = answer(request)
+        return rule(request.headers.get("x-acs-action", "")) or given, delay_s
+
+    emulated.answer = answered
 
 
 def rows():
@@ -75,7 +91,7 @@ def test_a_run(tmp_path, service, inside, options):
     noted = [f"{line},{note}" for line, note in zip(lines, ["Note", "=1", "x", "@y"], strict=True)]
     (tmp_path / "d.csv").write_text("\n".join(noted))
     code = "=cmd|calc"
-    hostile(service, lambda name, *_: body(500, Code=code, Message="m") if name.startswith("Inactivate") else None)
+    hostile(service, lambda name: body(500, Code=code, Message="m") if name.startswith("Inactivate") else None)
     run = ("run", "inactivate-device", "d.csv", "-o", "r.csv", *service.where, *options, "--max-errors", "100%")
     said = here(*run, "--attempts", 1).ended(1)
     expected = code if options else f"'{code}"
@@ -89,7 +105,7 @@ def test_a_run(tmp_path, service, inside, options):
         assert {each["code"] for each in read_results("r.csv.failed.csv")} == {expected}
     assert [each["Note"] for each in read_results("r.csv")] == ["=1", "x", "@y"]
 
-    hostile(service, lambda *_: body(403, Code="NoPermission", Message="m"))
+    hostile(service, lambda _: body(403, Code="NoPermission", Message="m"))
     here("verify", "r.csv", *UNHURRIED).ended(77)
     assert summary_of("r.csv")["formulas"]["rows"] == (0 if options else 2), "what has read nothing forgets nothing"
 
@@ -99,7 +115,7 @@ def test_an_inventory(tmp_path, options):
     """Names are quoted; serials never, but counted."""
     shown = {"DeviceSn": "=1", "CaSn": "ca", "DeviceName": "=2", "Status": "1"}
     with emulator() as service:
-        hostile(service, lambda *_: body(200, Data={"Total": 1, "DeviceCertificateVOS": [shown]}))
+        hostile(service, lambda _: body(200, Data={"Total": 1, "DeviceCertificateVOS": [shown]}))
         where = ("--endpoint", service.url, "--instance", "post-cn-emulator", *UNHURRIED)
         said = here("inventory", *where, "-o", "all.csv", *options, cwd=tmp_path).ended(0)
     (found,) = read_results(tmp_path / "all.csv")

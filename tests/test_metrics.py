@@ -66,12 +66,8 @@ def test_file_is_right_to_the_last_number(place):
     """After a run with all kinds of outcomes the file says what results and summary say, and others may read it."""
     lines = place.list.read_text().splitlines()
     place.list.write_text("\n".join([*lines, lines[1], "unheard-of,00ca000000", "NULL,00ca000000"]) + "\n")
-    place.service.tell("faults", shares={"throttle": 0.1, "internal-error": 0.1})
-    try:
-        ended = place.run("--skip-invalid", where=place.service.looking)
-    finally:
-        place.service.tell("faults", shares={})
-    ended.ended(1)
+    with place.service.faulty(**{"throttle": 0.1, "internal-error": 0.1}):
+        place.run("--skip-invalid", where=place.service.looking).ended(1)
 
     found, session = place.samples(), summary_of(place.results)["sessions"][-1]
     assert own(found, "bulkcert_last_rows") == outcomes(place.results)

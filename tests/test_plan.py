@@ -43,17 +43,21 @@ def only_reads(service):
     service.allowed = set()
 
 
-def mixed(service, path):
-    """Writes 600 devices of three CAs in every state, and a duplicate; returns the expected states of each CA."""
-    expected, lines = {}, []
-    for ca, active, inactive, absent in (("00aa", 30, 350, 20), ("00bb", 5, 145, 0), ("00cc", 0, 0, 50)):
+MIXED = (("00aa", 30, 350, 20), ("00bb", 5, 145, 0), ("00cc", 0, 0, 50))
+"""CAs, and how many of their devices are active, inactive and not registered."""
+
+
+@pytest.fixture
+def path(service, tmp_path):
+    """Returns a list of these devices, and a duplicate."""
+    lines = []
+    for ca, active, inactive, absent in MIXED:
         devices = [(f"{ca}{number:06d}", ca) for number in range(active + inactive + absent)]
         service.seed(devices[:active])
         service.seed(devices[active : active + inactive], "0")
         lines += devices
-        expected[ca] = {"rows": len(devices), "already": inactive, "not_registered": absent, "to_change": active}
-    write_list(path, [*lines, lines[0]])
-    return expected
+    write_list(tmp_path / "devices.csv", [*lines, lines[0]])
+    return tmp_path / "devices.csv"
 
 
 def plan(service, path, *more, action="inactivate-device", instance=INSTANCE, endpoint="", caps=UNHURRIED, env=None):
@@ -66,15 +70,15 @@ def planned(service, path, *more, status=0, **options):
     return json.loads(plan(service, path, *more, "--json", **options).ended(status).stdout)
 
 
-def test_the_numbers_of_each_ca_and_of_the_run_that_follows(service, tmp_path):
+def test_the_numbers_of_each_ca_and_of_the_run_that_follows(service, tmp_path, path):
     """States are told by CA and in all, JSON and table agree, nothing is written, and the run makes those calls."""
-    path = tmp_path / "devices.csv"
-    expected = mixed(service, path)
+    names = ("rows", "already", "not_registered", "to_change")
+    expected = {ca: dict(zip(names, (on + off + none, off, none, on), strict=True)) for ca, on, off, none in MIXED}
     before = service.counts()
     files = set(tmp_path.iterdir())
     told = planned(service, path)
 
-    found = {ca["ca_sn"]: {name: ca[name] for name in expected["00aa"]} for ca in told["cas"]}
+    found = {ca["ca_sn"]: {name: ca[name] for name in names} for ca in told["cas"]}
     assert found == expected
     assert list(found) == ["00aa", "00bb", "00cc"]
     assert told["totals"] == {
@@ -108,10 +112,9 @@ def test_the_numbers_of_each_ca_and_of_the_run_that_follows(service, tmp_path):
     assert summary_of(tmp_path / "results.csv")["outcomes"]["unchanged"] == told["totals"]["already"]
 
 
-def test_a_dry_run_is_a_plan(service, tmp_path):
+def test_a_dry_run_is_a_plan(service, tmp_path, path):
     """``run --dry-run`` is what ``plan`` is, asks nothing and leaves nothing; what a run refuses it refuses."""
-    path, results = tmp_path / "devices.csv", tmp_path / "r.csv"
-    mixed(service, path)
+    results = tmp_path / "r.csv"
     where = ("--endpoint", service.url, "--instance", INSTANCE, *UNHURRIED, "--quiet")
     run = ("run", "inactivate-device", path, *where, "-o", results, "--dry-run")
     assert here(*run).ended(0).stdout == plan(service, path).ended(0).stdout
@@ -124,10 +127,8 @@ def test_a_dry_run_is_a_plan(service, tmp_path):
 
 
 @pytest.mark.parametrize("look", ["always", "never"])
-def test_the_run_makes_the_calls_that_were_planned(service, tmp_path, look):
+def test_the_run_makes_the_calls_that_were_planned(service, tmp_path, path, look):
     """Also where each certificate is looked at, or none; then one reading call checks all that can be checked."""
-    path = tmp_path / "devices.csv"
-    mixed(service, path)
     told = planned(service, path, "--preflight", look)
     if look == "never":
         assert (told["totals"]["not_read"], told["calls"]["total"]) == (0, 600)
@@ -140,10 +141,8 @@ def test_the_run_makes_the_calls_that_were_planned(service, tmp_path, look):
 
 
 @pytest.mark.parametrize("action", sorted(ACTIONS))
-def test_every_action(service, tmp_path, action):
+def test_every_action(service, path, action):
     """Each action is planned with its own reading operations, and needs its own RAM actions."""
-    path = tmp_path / "devices.csv"
-    mixed(service, path)
     told = planned(service, path, action=action)
 
     assert told["permissions"]["needed"][0] == ACTIONS[action].operation.ram_action
@@ -158,10 +157,8 @@ def test_every_action(service, tmp_path, action):
         assert any("nothing can switch it on before" in advice for advice in told["advice"])
 
 
-def test_advice_on_a_shared_ca_and_on_the_unregistered(service, tmp_path):
+def test_advice_on_a_shared_ca_and_on_the_unregistered(service, path):
     """A CA with most rows is named with its other devices; so are serials that nobody has registered."""
-    path = tmp_path / "devices.csv"
-    mixed(service, path)
     service.seed([(f"other{number}", "00aa") for number in range(7)])
     shared, unregistered = planned(service, path)["advice"][0], planned(service, path)["advice"][-1]
 
@@ -332,10 +329,9 @@ def test_what_is_not_registered_is_deleted_all_the_same(service, tmp_path):
 
 
 @pytest.mark.parametrize("look", ["auto", "always"])
-def test_without_permission_to_list(service, tmp_path, look):
+def test_without_permission_to_list(service, tmp_path, path, look):
     """It is told, and the rest is planned as the run does it: all rows are called, or read one by one, then fewer."""
-    path, looking = tmp_path / "devices.csv", ("--preflight", look, "--max-in-flight", "1")
-    mixed(service, path)
+    looking = ("--preflight", look, "--max-in-flight", "1")
     service.tell("access-key", **KEY, denied=[LISTING])
     told = planned(service, path, *looking)
 
@@ -357,10 +353,8 @@ def test_without_permission_to_list(service, tmp_path, look):
     assert planned(service, path, *looking)["permissions"]["read_one"] is False
 
 
-def test_failures(service, tmp_path):
+def test_failures(service, tmp_path, path):
     """What would end the run ends the plan, with the same status."""
-    path = tmp_path / "devices.csv"
-    mixed(service, path)
     assert "MqttInstanceNotFound" in plan(service, path, instance="nowhere").ended(78).stderr
     assert (
         "InvalidAccessKeyId.NotFound"
@@ -377,10 +371,8 @@ def test_failures(service, tmp_path):
     service.tell("instance", id=INSTANCE)
 
 
-def test_the_clock(service, tmp_path):
+def test_the_clock(service, path):
     """A clock that is off is told; one that is too far off ends the plan."""
-    path = tmp_path / "devices.csv"
-    mixed(service, path)
     service.tell("clock", offset_s=600.0)
     assert -600 - PATIENCE_S < planned(service, path)["clock_ahead_s"] < -600 + PATIENCE_S
     assert "behind the service's (15 minutes are allowed)" in plan(service, path).ended(0).stdout
@@ -388,10 +380,8 @@ def test_the_clock(service, tmp_path):
     assert "InvalidTimeStamp" in plan(service, path).ended(78).stderr
 
 
-def test_a_token_set_by_hand(service, tmp_path):
+def test_a_token_set_by_hand(service, path):
     """Credentials are shown to be temporary, and their token is not."""
-    path = tmp_path / "devices.csv"
-    mixed(service, path)
     service.tell("access-key", **STS_KEY)
     told = planned(service, path, env=STS)
 

@@ -3,6 +3,7 @@
 import random
 from collections import Counter
 
+import place
 import pytest
 from program import INSTANCE, emulator, here, outcomes, read_results, start, summary_of, wait_for, write_devices
 from stored import change, kill
@@ -12,7 +13,7 @@ ACTIVE, INACTIVE, MISSING = MIXED = ("active", "inactive", "not_registered")
 STATUS = {ACTIVE: "1", INACTIVE: "0"}
 
 
-class Place:
+class Place(place.Place):
     """A list of devices, and what the emulator knows of each.
 
     Args:
@@ -24,21 +25,19 @@ class Place:
     """
 
     def __init__(self, directory, service, count, *, cas=1, state=lambda _: ACTIVE):
-        self.list, self.results, self.service = directory / "devices.csv", directory / "results.csv", service
-        self.devices = write_devices(self.list, count, cas=cas)
         self.before = [state(number) for number in range(count)]
+        super().__init__(directory, service, count, cas=cas)
+
+    def fill(self, rows, *, cas):
+        self.devices = write_devices(self.list, rows, cas=cas)
         for kind, status in STATUS.items():
-            service.seed(self.of_state(kind), status)
+            self.service.seed(self.of_state(kind), status)
 
     def of_state(self, *kinds):
         return [device for device, state in zip(self.devices, self.before, strict=True) if state in kinds]
 
-    def arguments(self, *more, where=None, action="inactivate-device"):
-        where = self.service.looking if where is None else where
-        return ("run", action, self.list, "-o", self.results, *where, *more)
-
-    def run(self, *more):
-        return here(*self.arguments(*more))
+    def command(self, *more, where=None, **options):
+        return super().command(*more, where=where or self.service.looking, **options)
 
     def prior(self):
         return [row["prior_status"] for row in read_results(self.results)]
@@ -188,7 +187,7 @@ def test_cas(tmp_path, service, action, operation, outcome_of):
     cas = write_cas(place, states, service)
     old = service.report().operations
     sure = ("--confirm-devices", 101) if action == "delete-ca" else ()
-    here(*place.arguments(*sure, action=action)).ended(1)
+    here(*place.command(*sure, action=action)).ended(1)
 
     rows = read_results(place.results)
     assert [row["Sn"] for row in rows] == cas
@@ -203,17 +202,13 @@ def test_cas(tmp_path, service, action, operation, outcome_of):
     assert new[BY_CA] - old.get(BY_CA, 0) == len(registered) - registered.count("unchanged")
 
 
-def all_refused(directory, rows, active_every, *options):
-    """Runs over a list of which a part is active, each call refused; returns how it ended, and its outcomes."""
-    with emulator(fault=(f"{CALL}:ParameterFieldCheckFailed=1",)) as service:
-        place = Place(directory, service, rows, state=lambda number: INACTIVE if number % active_every else ACTIVE)
-        return place.run(*options), outcomes(place.results)
-
-
 def test_errors_among_called_rows_only(tmp_path):
     """A share in --max-errors is one of the rows called: those that needed no call do not hide errors."""
-    refused, found = all_refused(tmp_path, 3000, 10, "--max-errors", "50%", "--max-in-flight", "4")
+    with emulator(fault=(f"{CALL}:ParameterFieldCheckFailed=1",)) as service:
+        place = Place(tmp_path, service, 3000, state=lambda number: INACTIVE if number % 10 else ACTIVE)
+        refused = place.run("--max-errors", "50%", "--max-in-flight", "4")
 
+    found = outcomes(place.results)
     assert "of 100 rows called" in refused.ended(3).stderr
     assert found["unchanged"] == 2700
     assert found["failed"] <= 100 + 4
@@ -236,7 +231,7 @@ def test_caps(tmp_path, look, addresses):
         lanes = [part for number in range(addresses) for part in ("--source-address", f"127.0.0.{number + 2}")]
         where = ("--endpoint", service.url, "--instance", INSTANCE, "--yes", "--preflight", look)
         caps = ("--rate", "100", "--per-address-rate", "60")
-        here(*place.arguments(*lanes, *caps, where=where)).ended(0)
+        here(*place.command(*lanes, *caps, where=where)).ended(0)
 
         report = service.report()
         assert summary_of(place.results)["peak_window"] <= (100 if addresses == 2 else 60)
@@ -267,7 +262,7 @@ def test_a_signal_while_looking(tmp_path):
     """A signal while it looks ends the run in order; no calls were made, and the next run looks from the start."""
     with emulator(latency_ms=(150, 250)) as service:
         place = Place(tmp_path, service, 1000, state=lambda number: ACTIVE if number % 100 == 0 else INACTIVE)
-        with start(*place.arguments("--max-in-flight", "1")) as child:
+        with start(*place.command("--max-in-flight", "1")) as child:
             wait_for(child, lambda: service.report().operations.get(BY_CA, 0) >= 2)
             child.terminate()
             _, said = child.communicate(timeout=30)

@@ -18,10 +18,9 @@ def test_a_ca_that_cannot_be_paged(tmp_path, service):
     """Its rows are called, unseen; the other CAs are looked at to their ends."""
     devices = write_devices(tmp_path / "d.csv", 2000, cas=20)
     service.seed(devices, "0")
-    service.tell("faults", shares={ODD: 0.2}, seed=5)
     run = ("run", "inactivate-device", "d.csv", *service.looking, "-o", "r.csv")
-    here(*run, "--limit-rows", "1", "--max-errors", "100%", cwd=tmp_path)
-    service.tell("faults", shares={}, seed=5)
+    with service.faulty(seed=5, **{ODD: 0.2}):
+        here(*run, "--limit-rows", "1", "--max-errors", "100%", cwd=tmp_path)
 
     unseen = {row["CaSn"] for row in read_results(tmp_path / "r.csv") if row["outcome"] != "unchanged"}
     assert 0 < len(unseen) < 10

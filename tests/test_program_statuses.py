@@ -77,15 +77,7 @@ REFUSALS = {
     "key disabled": (77, "InvalidAccessKeyId.Inactive", None, "access-key", KEY, {"enabled": False}, {"enabled": True}),
     "permission denied": (77, "NoPermission", None, "access-key", KEY, {"denied": [RAM_ACTION]}, {"denied": []}),
     "another account's": (77, "MqttOwnerCheckError", None, "instance", OWNED, {"account": "2"}, {"account": ACCOUNT}),
-    "token expired": (
-        77,
-        "SecurityToken.Expired",
-        STS,
-        "access-key",
-        STS_KEY,
-        {"expires_at": 1.0},
-        {"expires_at": 4e9},
-    ),
+    "token": (77, "InvalidSecurityToken.Expired", STS, "access-key", STS_KEY, {"expires_at": 1.0}, {"expires_at": 4e9}),
     "clock off": (78, "InvalidTimeStamp.Expired", None, "clock", {}, {"offset_s": 3600}, {"offset_s": 0}),
 }
 """Exit status, what stderr says, and the environment; what is changed in the service, whose, how, and how again."""
@@ -137,11 +129,8 @@ def test_78_unknown_instance(place):
 def test_3_too_many_errors(place, limit, calls):
     """3: more errors than allowed, a share only after 100 rows; the failed ones wait for --retry."""
     place.service.seed(write_devices(place.list, 200))
-    place.service.tell("faults", shares={"ParameterFieldCheckFailed": 1.0})
-    try:
+    with place.service.faulty(ParameterFieldCheckFailed=1.0):
         refused = place.run("--max-errors", limit).ended(3)
-    finally:
-        place.service.tell("faults", shares={})
 
     found = outcomes(place.results)
     assert re.search("too many errors: .*ParameterFieldCheckFailed", refused.stderr)

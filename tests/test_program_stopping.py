@@ -96,16 +96,6 @@ class Stopped:
         assert set(self.calls() - before) == set(range(1, len(self.devices) + 1)) - settled
 
 
-@contextmanager
-def unanswered(running):
-    """Keeps the emulator from answering."""
-    running.tell("faults", shares={"slow": 1.0})
-    try:
-        yield
-    finally:
-        running.tell("faults", shares={})
-
-
 def ended(child, status):
     """Waits for the end of a command and returns its words on stderr."""
     stdout, stderr = child.communicate(timeout=PATIENCE_S)
@@ -142,7 +132,7 @@ def test_second_signal_leaves_at_once(running, tmp_path, second, status):
     """A second signal, or a scheduler that loses patience, cuts the drain short; the store is whole all the same."""
     run = Stopped(running, tmp_path)
     slow = running.report().faults.get("slow", 0)
-    with run.under_way("--timeout", PATIENCE_S) as child, unanswered(running):
+    with run.under_way("--timeout", PATIENCE_S) as child, running.faulty(slow=1.0):
         wait_for(child, lambda: running.report().faults.get("slow", 0) == slow + IN_FLIGHT)
         child.send_signal(signal.SIGINT if second is signal.SIGTERM else signal.SIGTERM)
         wait_for(child, lambda: run.phase() == "stopping")

@@ -11,7 +11,7 @@ import sqlite3
 import struct
 import termios
 import time
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -118,24 +118,18 @@ class Dialogue:
         shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown) if plain else shown
         return Finished(self.child.returncode, piped.decode(), shown)
 
-    def close(self):
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
         os.close(self._main)
         self.child.kill()
         self.child.communicate()
 
 
-@contextmanager
-def dialogue(*arguments, **options):
-    talk = Dialogue(*arguments, **options)
-    try:
-        yield talk
-    finally:
-        talk.close()
-
-
 def answered(command, question, keys):
     """Returns how a command ended whose question was answered so."""
-    with dialogue(*command) as talk:
+    with Dialogue(*command) as talk:
         talk.read_until(question)
         talk.type(keys)
         return talk.end(plain=True)
@@ -176,7 +170,7 @@ def test_anything_else_is_no(place, keys):
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGHUP, 129), (signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_signals_at_the_question(place, number, status):
     """A signal at the question ends the command at once; no calls were made, no trace is left."""
-    with dialogue(*place.command()) as talk:
+    with Dialogue(*place.command()) as talk:
         talk.read_until(QUESTION)
         talk.child.send_signal(number)
         assert talk.end(plain=True).ended(status).stderr.endswith(UNCHANGED)
@@ -340,7 +334,7 @@ def test_a_late_answer_reads_again(mixed, monkeypatch):
 def test_nothing_is_asked_where_nothing_changes(mixed):
     """Where all is in the desired state already there is no question."""
     mixed.service.seed(write_devices(mixed.list, 300), "0")
-    with dialogue(*mixed.command()) as talk:
+    with Dialogue(*mixed.command()) as talk:
         finished = talk.end(plain=True).ended(0)
     assert "will change   0 device certificates\n" in finished.stderr
     assert outcomes(mixed.results) == {"unchanged": 300}
@@ -351,7 +345,7 @@ def test_signals_while_it_looks(tmp_path, number, status):
     """A signal before the question ends the command in order; nothing was changed, and no trace is left."""
     with emulator(latency_ms=(300, 400)) as service:
         place = Mixed(tmp_path, service)
-        with dialogue(*place.command("--max-in-flight", "1")) as talk:
+        with Dialogue(*place.command("--max-in-flight", "1")) as talk:
             talk.read_until("reading: 1 page")
             talk.child.send_signal(number)
             finished = talk.end(plain=True).ended(status)
@@ -379,7 +373,7 @@ def test_nobody_to_ask(place):
 def test_no_colour_no_bar(alone):
     """NO_COLOR takes the colours out on a terminal, and without a terminal there are neither colours nor a bar."""
     command = alone.command("--yes", "--confirm-devices", 3, "--limit-rows", "9", action="delete-ca")
-    with dialogue(*command, env={"NO_COLOR": "1"}) as talk:
+    with Dialogue(*command, env={"NO_COLOR": "1"}) as talk:
         coloured = re.findall(r"\x1b\[[0-9;]*m", talk.end().ended(0).stderr)
     assert not [code for code in coloured if re.search(r"3\d|9\d|4\d", code)]
 
@@ -393,7 +387,7 @@ def test_json_alone_on_stdout(place):
 
     assert finished.stderr == ""
     assert json.loads(finished.stdout) == summary_of(place.results)
-    with dialogue(*place.command("--yes", "--json", "--overwrite")) as talk:
+    with Dialogue(*place.command("--yes", "--json", "--overwrite")) as talk:
         assert json.loads(talk.end().ended(0).stdout)["outcomes"] == {"succeeded": 3}
 
 
@@ -409,22 +403,13 @@ def test_plain_lines_without_a_terminal(tmp_path, monkeypatch):
     assert re.search(r"\d+/s; \d+ succeeded; \d+ s left; limited to 1\d/s", line[0]), line[0]
 
 
-@contextmanager
-def behind_a_terminal(*arguments, **options):
-    """Yields a command whose session has a terminal of its own, and the other side of that."""
-    main, far = pty.openpty()
-    with start(*arguments, env={"TERM": "xterm"}, preexec_fn=lambda: os.login_tty(far), **options) as child:
-        os.close(far)
-        try:
-            yield child, main
-        finally:
-            child.kill()
-
-
 def test_a_terminal_that_closes(place):
     """A connection that is lost stops a session in order, though nothing can be shown any more."""
     place.fill(300)
-    with behind_a_terminal(*place.command("--yes", pace=("--rate", "50"))) as (child, main):
+    main, far = pty.openpty()
+    command = place.command("--yes", pace=("--rate", "50"))
+    with start(*command, env={"TERM": "xterm"}, preexec_fn=lambda: os.login_tty(far)) as child:
+        os.close(far)
         shown = b""
         while b"succeeded" not in shown:
             shown += os.read(main, 65536)

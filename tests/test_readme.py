@@ -162,14 +162,13 @@ def test_every_command_line(place, service, line):
 def running(results, service, place):
     """Holds a session that is running, since nothing is answered."""
     where = ("--endpoint", service.url, "--instance", INSTANCES[0], "--preflight", "never", "--yes")
-    service.tell("faults", shares={"slow": 1.0})
-    with start("run", "inactivate-device", "devices.csv", "-o", results, *where, "-q", cwd=place) as child:
+    run = ("run", "inactivate-device", "devices.csv", "-o", results, *where, "-q")
+    with service.faulty(slow=1.0), start(*run, cwd=place) as child:
         wait_for(child, lambda: '"running"' in here("status", results, "--json", cwd=place).stdout)
         try:
             yield
         finally:
             child.kill()
-            service.tell("faults", shares={})
 
 
 @pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="ssh-keygen (openssh-client) is not installed")

@@ -11,7 +11,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from browser import CHROMIUM, browser
 from program import PATIENCE_S, here, start, wait_for
-from test_program_terminal import dialogue
+from test_program_terminal import Dialogue
 
 RELOAD = '<meta http-equiv="refresh"'
 
@@ -104,7 +104,7 @@ def test_ctrl_c_on_a_terminal(place, page):
     """What a terminal shows of Ctrl-C is not in the line that comes next."""
     with place.running():
         place.calling()
-        with dialogue("report", place.results, "-o", page, "--live") as live:
+        with Dialogue("report", place.results, "-o", page, "--live") as live:
             live.read_until("Ctrl-C stops that")
             wait_for(live.child, lambda: written(page, RELOAD))
             live.child.send_signal(signal.SIGINT)

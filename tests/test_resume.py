@@ -4,6 +4,7 @@ import errno
 import os
 import re
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -42,8 +43,8 @@ class Place(Inside):
     def operations(self, since):
         return [call["operation"] for call in self.service.calls()[since:]]
 
-    def refuse(self, code):
-        self.answer(**{code: 1.0})
+    def refusing(self, code):
+        return self.service.faulty(**{code: 1.0})
 
 
 def kept():
@@ -59,9 +60,7 @@ def make_preflight_old():
 
 @pytest.fixture
 def place(service, tmp_path):
-    place = Place(service, tmp_path.name, 20)
-    yield place
-    place.answer()
+    return Place(service, tmp_path.name, 20)
 
 
 # Where a run goes on.
@@ -155,9 +154,8 @@ def test_retry(place):
     """--retry takes up the rows that have the outcomes which it names, and no others, by either command."""
     few = ("--limit-rows", "3", "--attempts", "1", "--preflight", "never")
     for code in ("ParameterCheckFailed", "no-echo", "FindDeviceBySnError"):
-        place.refuse(code)
-        place.run(*few).ended(75)
-    place.answer()
+        with place.refusing(code):
+            place.run(*few).ended(75)
     place.resume().ended(1)
     assert outcomes(RESULTS) == {"failed": 3, "unknown": 3, "not_registered": 3, "succeeded": 11}
     for named, rows, ends in (
@@ -208,16 +206,12 @@ def test_overwrite(place):
 def test_overwrite_by_a_start_that_is_refused(place, code, ends, mode):
     """Nothing is dropped before the service has answered: neither results nor what is known of the run."""
     place.run("--preflight", "never").ended(0)
-    before, where = kept(), place.service.looking
-    if code:
-        place.refuse(code)
-    else:
-        where = ("--endpoint", "http://127.0.0.1:1", "--instance", INSTANCE, "--yes", "--attempts", "1")
-    refused = place.run("--overwrite", "--preflight", mode, where=where).ended(ends)
+    before, nowhere = kept(), ("--endpoint", "http://127.0.0.1:1", "--instance", INSTANCE, "--yes", "--attempts", "1")
+    with place.refusing(code) if code else nullcontext():
+        refused = place.run("--overwrite", "--preflight", mode, where=None if code else nowhere).ended(ends)
 
     assert "What is there is not overwritten." in " ".join(refused.stderr.split())
     assert kept() == before
-    place.answer()
     since = place.arrivals
     place.run("--overwrite", "--preflight", mode).ended(0)
     assert (place.calls(since), len(status(RESULTS).sessions)) == ([*range(1, 21)] * (mode == "never"), 1)
@@ -320,9 +314,8 @@ def test_a_session_that_was_killed_before_its_first_outcome_binds(place):
 
 def test_sessions_that_called_nothing_bind_nobody(place):
     """A run that was refused as a whole has changed nothing, looked or not: another may have its place."""
-    place.refuse("Forbidden.RAM")
-    place.run("--max-in-flight", "1").ended(77)
-    place.answer()
+    with place.refusing("Forbidden.RAM"):
+        place.run("--max-in-flight", "1").ended(77)
     assert ask(RESULTS, queries.preflight_at)
     other = place.run(action="activate-device").ended(0)
 
@@ -353,9 +346,8 @@ def test_a_row_that_was_called_keeps_its_outcome_though_it_is_protected_now(plac
 
 def test_a_row_that_is_to_be_taken_up_again_but_is_protected_now(place):
     """A row that no call may have changed is protected, whatever came of it; the run is finished (1)."""
-    place.refuse("Forbidden.RAM")
-    place.run("--limit-rows", "3", "--max-in-flight", "1").ended(77)
-    place.answer()
+    with place.refusing("Forbidden.RAM"):
+        place.run("--limit-rows", "3", "--max-in-flight", "1").ended(77)
     assert set(place.column("code")) == {"", "Forbidden.RAM"}
     write_list("p.csv", place.devices[:2])
     place.run("--protect", "p.csv", "--skip-protected").ended(1)
@@ -374,8 +366,7 @@ def canary(service, tmp_path):
     service.seed(place.devices[3:], "0")
     place.run("--limit-rows", "1").ended(75)
     service.seed(place.devices[100:110], "1")
-    yield place
-    place.answer()
+    return place
 
 
 def test_a_young_preflight_is_believed(canary):
@@ -410,9 +401,8 @@ def test_an_old_preflight_is_made_again(canary):
 def test_an_old_preflight_that_cannot_be_made_again(canary):
     """Without permission to list, what was left alone is called like any row; what it was before is not known."""
     make_preflight_old()
-    canary.refuse("NoPermission")
-    canary.run("--max-in-flight", "1").ended(77)
-    canary.answer()
+    with canary.refusing("NoPermission"):
+        canary.run("--max-in-flight", "1").ended(77)
     canary.run("--preflight", "never").ended(0)
 
     assert outcomes(RESULTS) == {"succeeded": 300}

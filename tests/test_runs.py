@@ -102,7 +102,8 @@ def test_how_long_lines_are(tmp_path, width):
     for name in names:
         made_run(tmp_path, ["failed", "unknown", None], [session(ended=75)], name=name, instance="post-cn-" + "x" * 30)
     damaged = Listed("damaged.csv", "damaged.csv.run", wrong="it is " + "very " * 30 + "damaged")
-    lines = list(lines_of([damaged, *json_of(tmp_path)], width))
+    listed = here("runs", tmp_path, "--json").ended(0).stdout.splitlines()
+    lines = list(lines_of([damaged, *(msgspec.json.decode(line, type=Listed) for line in listed)], width))
     words = " ".join(" ".join(lines).split())
 
     assert all(name in words for name in names)
@@ -112,8 +113,3 @@ def test_how_long_lines_are(tmp_path, width):
     assert ("started" in words) == (width is not None)
     assert ("instance" in words) == (width == 200)
     assert width is None or all(len(line) <= width for line in lines if names[1] not in line)
-
-
-def json_of(directory):
-    said = here("runs", directory, "--json").ended(0).stdout
-    return [msgspec.json.decode(line, type=Listed) for line in said.splitlines()]

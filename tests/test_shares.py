@@ -7,6 +7,7 @@ import heapq
 import random
 import sys
 from itertools import count
+from types import SimpleNamespace
 
 import pytest
 
@@ -15,13 +16,6 @@ from bulkcert.fleet.shares import DRIFT, LEASE_S, QUIET_S, LaneShare, Shares
 
 ACCOUNT, ADDRESS = 498, 270
 LASTS_S = 20.0
-
-
-class Sending:
-    """What one grant lets a lane send, by the true time: from its reception to the end of its lease."""
-
-    def __init__(self, lane, egress, begins, ends, cap):
-        self.lane, self.egress, self.begins, self.ends, self.cap = lane, egress, begins, ends, cap
 
 
 class History:
@@ -65,7 +59,8 @@ class History:
             begins = now + flight
             leased_from = stamped if self.lease_from == "report" else begins
             ends = max(begins, leased_from + LEASE_S * (1 + DRIFT * self.chance.random()))
-            sending = Sending(name, lane.egress, begins, ends, cap)
+            # By the true time: from its reception to the end of its lease.
+            sending = SimpleNamespace(lane=name, egress=lane.egress, begins=begins, ends=ends, cap=cap)
             if before is not None:
                 before.ends = min(before.ends, max(before.begins, begins))
             self.sendings.append(sending)

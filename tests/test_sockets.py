@@ -8,6 +8,7 @@ import pytest
 from test_transport import anyio_backend  # noqa: F401 - a fixture
 
 from bulkcert.service.connection import Sockets, SocketTransport
+from bulkcert.service.tls import SecureConnection, TrustContext
 
 PATIENCE_S = 20.0
 
@@ -135,3 +136,12 @@ async def test_each_end_is_told_once(act, events):
     assert transport.is_closed
     assert transport._raw.fileno() == -1
     assert transport._sockets._selector is None
+
+
+async def test_a_host_that_tls_refuses_is_not_read():
+    """No socket is left to be read where a name is none."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs, pytest.raises(UnicodeError, match="label empty"):
+        SecureConnection(ours, sockets := Sockets(), TrustContext(), ".host")
+
+    assert sockets._selector is None

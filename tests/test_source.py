@@ -13,6 +13,7 @@ from loading import FIRST_ROW, MESSAGE, OUTCOME, check, read, refused
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input import CA_SN, DEVICE_SN, ROW, load
 from bulkcert.input import pinned as pinning
+from bulkcert.input.findings import Findings
 
 HEADER = b"DeviceSn,CaSn\n"
 
@@ -148,11 +149,11 @@ class TestMalformed:
 
 class TestRereading:
     @pytest.mark.parametrize("change", ["grown", "touched", "gone"])
-    def test_changed_while_it_is_loaded(self, written, change):
+    def test_changed_while_it_is_loaded(self, written, change, monkeypatch):
         """A file that is not the same at the end of its reading is refused, whatever has happened to it."""
         path = written(HEADER + b"1,2\n")
 
-        def alter(_rows):
+        def alter(*_):
             if change == "grown":
                 path.write_bytes(HEADER + b"1,2\n3,4\n")
             elif change == "touched":
@@ -161,8 +162,9 @@ class TestRereading:
                 path.unlink()
 
         status = ExitStatus.INPUT_UNREADABLE if change == "gone" else ExitStatus.INPUT_INVALID
+        monkeypatch.setattr(Findings, "add", alter)
         with pytest.raises(BulkcertError) as caught:
-            check(path, on_progress=alter)
+            check(path)
         assert status == caught.value.status
 
     def test_empty_input(self, written):

@@ -185,10 +185,3 @@ class TestCounts:
 
         assert (list(few.rows_by_ca.items()), few.ca_count) == ([("b", 3), ("a", 1)], 2)
         assert (len(many.rows_by_ca), many.ca_count) == (100_000, 100_001)
-
-    def test_progress(self, opened):
-        """Progress ends with the number of rows."""
-        told = []
-        check(opened("1,a\n2,b\n"), on_progress=told.append)
-
-        assert told[-1] == 2

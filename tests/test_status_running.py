@@ -6,7 +6,7 @@ import signal
 
 from place import Slow
 from program import PATIENCE_S, here, outcomes, start
-from test_program_terminal import dialogue
+from test_program_terminal import Dialogue
 
 from bulkcert.store.status import status_of
 
@@ -66,7 +66,7 @@ def test_follow_on_a_terminal(place):
     """On a terminal ``--follow`` is a live view that goes when the run ends; what stays is how it ended."""
     with place.running() as run:
         place.calling()
-        with dialogue("status", place.results, "--follow", columns=100, streams=["stdout"]) as following:
+        with Dialogue("status", place.results, "--follow", columns=100, streams=["stdout"]) as following:
             following.read_until("limited to")
             place.end(run)
             ended = following.end().ended(143)

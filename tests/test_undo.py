@@ -34,9 +34,7 @@ ON = "ActiveDeviceCertificate"
 
 @pytest.fixture
 def place(service, tmp_path):
-    place = Inside(service, tmp_path.name)
-    yield place
-    place.answer()
+    return Inside(service, tmp_path.name)
 
 
 def interrupted(kind="run", *, open_rows=()):
@@ -297,9 +295,8 @@ def test_a_call_that_was_refused_has_changed_nothing(place):
     """What a refusal for the whole run met was not called: nobody is asked what it was before."""
     place.list(4)
     write_list("d.csv", [*place.devices, (f"{place.name}never", place.devices[0][1])])
-    place.answer(**{f"{OFF}:NoPermission": 1.0})
-    place.run("--max-in-flight", "1").ended(77)
-    place.answer()
+    with place.service.faulty(seed=1, **{f"{OFF}:NoPermission": 1.0}):
+        place.run("--max-in-flight", "1").ended(77)
     place.run().ended(1)
 
     assert summary_of("r.csv")["unknown_before"] == 0
@@ -310,9 +307,8 @@ def test_a_call_that_was_refused_has_changed_nothing(place):
 def test_a_refusal_after_a_lost_answer_says_nothing_of_the_first_attempt(place):
     """No row that was really changed is failed: it is read back, or is unknown; says why, and is undone."""
     place.made(30, "--limit-rows", "1").ended(75)
-    place.service.tell("faults", shares={"drop-after": 0.4, "ParameterFieldCheckFailed": 0.3}, seed=3)
-    place.run("--max-errors", "100%").ended(1)
-    place.service.tell("faults", shares={}, seed=3)
+    with place.service.faulty(seed=3, **{"drop-after": 0.4, "ParameterFieldCheckFailed": 0.3}):
+        place.run("--max-errors", "100%").ended(1)
 
     rows = read_results("r.csv")
     done = [row for row, state in zip(rows, place.states, strict=True) if state == "0"]
@@ -363,9 +359,8 @@ def test_killed_while_it_is_done_again(place):
 def test_an_undo_that_is_refused(place):
     """77: nothing is undone, the run is not said to be, and the undo goes on once the refusal is gone."""
     place.made(20).ended(0)
-    place.answer(**{f"{ON}:NoPermission": 1.0})
-    assert "bulkcert resume r.csv" in place.undo().ended(77).stderr
-    place.answer()
+    with place.service.faulty(seed=1, **{f"{ON}:NoPermission": 1.0}):
+        assert "bulkcert resume r.csv" in place.undo().ended(77).stderr
     assert (outcomes("r.csv"), status("r.csv").is_undone) == ({"succeeded": 20}, False)
     place.resume().ended(0)
 
@@ -422,9 +417,8 @@ def test_an_undo_that_was_killed_after_its_last_call(place, command):
 def test_an_undo_in_vain(place, fault):
     """1: what the run has made of a row stays where it could not be changed back, also where that is not known."""
     place.made(4).ended(0)
-    place.answer(**{f"{ON}:{fault}" if fault[0] == "P" else fault: 1.0})
-    place.undo("--attempts", "1").ended(1)
-    place.answer()
+    with place.service.faulty(seed=1, **{f"{ON}:{fault}" if fault[0] == "P" else fault: 1.0}):
+        place.undo("--attempts", "1").ended(1)
     lost = 4 if fault == "no-echo" else 0
     assert outcomes("r.csv") == {"succeeded": 4}
     assert (status("r.csv").maybe_undone, status("r.csv").exit_status) == (lost, min(lost, 1))

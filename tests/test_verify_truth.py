@@ -60,11 +60,13 @@ def report_of(results="r.csv"):
     return " ".join(here("report", results, "--format", "text").ended(0).stdout.split())
 
 
-def adds_up(told, rows, duplicates=0):
-    """Returns whether every row is told of once."""
+def verification(rows, duplicates=0):
+    """Returns what the summary says of it; every row is told of once."""
+    told = summary_of("r.csv")["verification"]
     assert told["unread"] == sum(told["unread_because"].values())
     assert told["wanted"] + told["not_desired"] == sum(told["statuses"].values())
-    return told["wanted"] + told["not_desired"] + told["unread"] + duplicates == rows
+    assert told["wanted"] + told["not_desired"] + told["unread"] + duplicates == rows
+    return told
 
 
 def test_what_could_not_be_read_is_not_as_it_was_read_before(service, made):
@@ -84,8 +86,7 @@ def test_what_could_not_be_read_is_not_as_it_was_read_before(service, made):
     assert re.search(refused, "\n".join(lines_of(told.stdout)), re.MULTILINE)
     assert "r.csv, unchanged: nothing was read" in told.stdout
     assert read_results("r.csv") == [before]
-    found = summary_of("r.csv")["verification"]
-    assert adds_up(found, 1)
+    found = verification(1)
     assert (found["statuses"], found["unread_because"]) == ({}, {"refused": 1})
     status, said = status_of()
     assert status == 1
@@ -123,8 +124,7 @@ def test_a_verification_that_reads_nothing(service, made, cause):
     assert f"exit status {status}: stopped before all rows were read" in lines_of(told.stdout)
     assert (Path("r.csv").stat().st_ino, Path("r.csv").stat().st_mtime_ns) == (kept.st_ino, kept.st_mtime_ns)
     found = json.loads(here("status", "r.csv", "--json").ended(status).stdout)["verification"]
-    assert found == summary_of("r.csv")["verification"]
-    assert adds_up(found, 51)
+    assert found == verification(51)
     assert (found["wanted"], found["not_desired"], found["unread"]) == (0, 0, 51)
     assert (found["statuses"], found["unread_because"]) == ({}, {"not_reached": 51})
     asked, said = status_of()
@@ -156,8 +156,7 @@ def test_interrupted_before_all_pages_came(service, made):
         said, _ = reading.communicate(timeout=30)
 
     assert reading.returncode == 130
-    found = summary_of("r.csv")["verification"]
-    assert adds_up(found, 800)
+    found = verification(800)
     assert 0 < found["statuses"]["inactive"] < 800
     assert found["unread"] >= 300
     assert f"{found['unread']:,} not read: not reached".encode() in said
@@ -178,8 +177,7 @@ def test_rows_that_are_not_read_by_their_outcome(tmp_path, service, made):
     here(*run, "--protect", "p.txt", "--skip-protected").ended(1)
     told = verify().ended(1)
 
-    found = summary_of("r.csv")["verification"]
-    assert adds_up(found, 8, duplicates=1)
+    found = verification(8, duplicates=1)
     assert found["unread_because"] == {"invalid": 2, "protected": 2}
     assert [line for line in lines_of(told.stdout) if "not read" in line] == [
         "2 not read: invalid",
@@ -200,8 +198,7 @@ def test_a_watch_that_may_not_change(service, made):
 
     assert "called again" not in told.stdout
     assert "to resume: bulkcert resume r.csv\n" in told.stderr
-    found = summary_of("r.csv")["verification"]
-    assert adds_up(found, 30)
+    found = verification(30)
     assert (found["called_again"], found["not_desired"]) == (0, 30)
     assert {row["verified_status"] for row in read_results("r.csv")} == {"active"}
 
@@ -222,8 +219,7 @@ def test_what_was_called_after_the_last_look(service, made):
     assert watching.returncode == 130
     assert b"warning: stopped: SIGINT received" in noted, "whoever stops it has wanted that"
     assert b"error:" not in noted
-    found = summary_of("r.csv")["verification"]
-    assert adds_up(found, 20)
+    found = verification(20)
     assert (found["statuses"], found["unread_because"]) == ({"inactive": 18}, {"called_again": 2})
     assert found["called_again"] == 2
     assert b"2 not read: called again since" in said

@@ -135,11 +135,8 @@ def test_all_that_was_called_is_told_though_the_last_look_fails(tmp_path, servic
 
     with start("verify", "r.csv", *WATCH, "--watch", "1h", "--attempts", "1") as watching:
         wait_for(watching, called_and_read)
-        service.tell("faults", shares={"NoPermission": 1.0}, seed=1)
-        try:
+        with service.faulty(NoPermission=1.0):
             stdout, stderr = watching.communicate(timeout=PATIENCE_S)
-        finally:
-            service.tell("faults", shares={}, seed=1)
 
     assert watching.returncode == 77, stderr
     assert outcomes("r.csv") == {"succeeded": 10}
@@ -281,9 +278,8 @@ def test_a_verification_in_between_hides_nothing(tmp_path, service, made, interr
 def test_what_an_undo_has_changed_without_an_answer(service, made):
     """A row that an undo may have changed back, and that is read so, is not called again by a watch either."""
     devices, _ = made()
-    service.tell("faults", shares={"ActiveDeviceCertificate:drop-after": 1.0}, seed=1)
-    here("undo", "r.csv", "--yes", "-q", "--attempts", "1", *UNHURRIED)
-    service.tell("faults", shares={}, seed=1)
+    with service.faulty(**{"ActiveDeviceCertificate:drop-after": 1.0}):
+        here("undo", "r.csv", "--yes", "-q", "--attempts", "1", *UNHURRIED)
     # The first call that is never answered stops it; the others may have been on their way by then.
     states = service.states(devices)
     assert 0 < (undone := status("r.csv").maybe_undone) == states.count("1")

@@ -27,8 +27,8 @@ def plan(action: ActionName, inputs: tuple[Path, ...], options: PlanOptions) -> 
     if options.output is not None:
         refuse_taken(options.output, overwrite=options.overwrite)
     with ExitStack() as held:
-        with nullcontext() if options.quiet else reading_list(question.list_name) as on_progress:
-            asked = held.enter_context(inquiry(question, on_progress))
+        with nullcontext() if options.quiet else reading_list(question.list_name):
+            asked = held.enter_context(inquiry(question))
         confirming.warn_of_limits(options)
         provider = ChainCredentials()
         calling.prepare(provider, calling.leave_reading)

@@ -169,8 +169,8 @@ def _show_swept(found: dict[Path, str]) -> None:
 
 def _open(job: ResolvedJob) -> Run:
     try:
-        with nullcontext() if job.options.quiet else reading_list(job.list_name) as on_progress:
-            return open_run(job, on_progress)
+        with nullcontext() if job.options.quiet else reading_list(job.list_name):
+            return open_run(job)
     except BaseException as error:
         error.add_note(WayOn())
         raise

@@ -11,7 +11,7 @@ from bulkcert.emulator.faults import DEFAULT_FAULTS, InjectedFault
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.service.actions import ActionName
 from bulkcert.service.codes import StatusTable
-from bulkcert.service.regions import ACCOUNT_LIMIT, ADDRESS_LIMIT
+from bulkcert.service.limits import ACCOUNT_LIMIT, ADDRESS_LIMIT
 from bulkcert.service.signing import Credentials
 
 CREDENTIALS = Credentials("testAccessKeyId", "testAccessKeySecret", source="the emulator")

@@ -21,8 +21,6 @@ RETRY_S = 1.0
 REFUSED_S = 30.0
 """The same after one has refused this lane."""
 
-BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-
 
 @dataclass(frozen=True, slots=True)
 class LaneAddress:
@@ -45,7 +43,7 @@ def default_egress(address: str | None) -> str:
     The machine is known by the start of its kernel: containers on it, whose names differ, may share its address.
     """
     try:
-        machine = BOOT_ID.read_text().split("-")[0]
+        machine = Path("/proc/sys/kernel/random/boot_id").read_text().split("-")[0]
     except OSError:
         machine = platform.node()
     return f"{machine}/{address or 'any'}"
@@ -67,11 +65,14 @@ async def take_part(
         exchange: Gives a report to the coordinator, and returns what that answers.
         ends: Set for the lane to end: calls in flight finish and are reported.
     """
-    caller, calls = None, 0
+    hello, caller, calls = Hello(__version__, platform.node(), lane.address or "any", lane.egress), None, 0
     try:
         while True:
-            report = _hello(lane, provider) if caller is None else caller.report()
-            grant = await exchange(report)
+            if caller is None:
+                key = (provider.current.access_key_id, provider.current.source)
+                grant = await exchange(LaneReport(lane.name, 0, clock(), hello, key=key))
+            else:
+                grant = await exchange(caller.report())
             if grant.is_over or grant.refusal:
                 return grant.refusal
             if caller is not None and (grant.orders is not None or grant.asks_hello):
@@ -87,13 +88,6 @@ async def take_part(
             with anyio.CancelScope(shield=True):
                 calls += await caller.aclose()
         say(f"{counted(calls, 'call')} made; the session is over for this lane")
-
-
-def _hello(lane: LaneAddress, provider: CredentialProvider) -> LaneReport:
-    """Returns the first report of a lane: who it is."""
-    hello = Hello(__version__, platform.node(), lane.address or "any", lane.egress)
-    key = provider.current
-    return LaneReport(lane.name, 0, clock(), hello, key=(key.access_key_id, key.source))
 
 
 async def serve(

@@ -1,7 +1,7 @@
 """Loading an input: its files are read once, checked row by row, and pinned as one Parquet file."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -34,7 +34,7 @@ class _Loading:
     # What messages call the first file.
     first_file: str = ""
 
-    def take(self, file: File, on_progress: Callable[[int], None] | None) -> None:
+    def take(self, file: File) -> None:
         """Takes in a file.
 
         Raises:
@@ -48,8 +48,6 @@ class _Loading:
                 part.confirm_text(column)
             self.pinning.write(frame)
             self.findings.add(frame.select(pl.col(columns).cast(pl.String)), part)
-            if on_progress:
-                on_progress(self.findings.rows)
 
     def _whole(self, file: File, frame: pl.DataFrame) -> pl.DataFrame:
         """Returns rows of a file with all columns so far, in their order."""
@@ -130,7 +128,6 @@ def load(
     trust_serials: bool = False,
     protection: Protection | None = None,
     instances: InstanceSource | None = None,
-    on_progress: Callable[[int], None] | None = None,
 ) -> tuple[PinnedList, Check]:
     """Reads an input once: checks every row, and pins them all.
 
@@ -145,7 +142,6 @@ def load(
         trust_serials: Whether serials that all look like rounded numbers are taken as they are.
         protection: The rows that must not be called, opened for the same kind of action.
         instances: Where it is said which instance a row is of; None where that does not matter.
-        on_progress: Called with the number of rows read so far, from time to time.
 
     Raises:
         BulkcertError: INPUT_UNREADABLE: missing, unreadable, damaged, or of an unknown kind; INPUT_INVALID: malformed,
@@ -158,7 +154,7 @@ def load(
     try:
         for path in paths:
             with open_file(path, digest.update) as file:
-                loading.take(file, on_progress)
+                loading.take(file)
         return loading.finish(pinned, digest.hexdigest())
     except BaseException:
         pinning.abandon()

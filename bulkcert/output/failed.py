@@ -40,7 +40,6 @@ class Group(msgspec.Struct, frozen=True):
         kind: Their outcome; or ``drifted``, ``maybe_undone``; of rows without an outcome what they were read back as.
         code: Code of the last answer; empty without one.
         ca_sn: Their CA; empty where they are of several, or CAs themselves.
-        rows: How many.
         instance: Their instance, where the list names several; empty where they are of several.
     """
 

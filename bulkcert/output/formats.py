@@ -18,7 +18,7 @@ class Format(NamedTuple):
     """One format.
 
     Attributes:
-        write: Streams a table into an open file.
+        write: Streams a table into an open file, which cannot be exchanged for another, as a name can.
         for_people: Whether spreadsheets open it, which run what looks like a formula.
         typed: Whether it holds times and what the input has as they are.
         nested: Whether it holds structs and lists, where it is not typed.

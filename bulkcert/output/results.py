@@ -145,7 +145,7 @@ def write_rows(
     try:
         schema = shape(next(annotated(pinned)).clear()).schema
         with whole(path) if into is None else nullcontext(into) as file:
-            sink(frames(), schema, suffix_of(path), file)
+            FORMATS[suffix_of(path)].write(lazy(frames, schema), file)
     except BaseException as error:
         if failure:
             raise failure[0] from error
@@ -165,16 +165,6 @@ def remove_rows(path: Path) -> None:
         path.unlink(missing_ok=True)
     except OSError as error:
         raise cannot_write(path, error, MAKE_ROOM) from error
-
-
-def sink(frames: Iterator[pl.DataFrame], schema: pl.Schema, suffix: str, target: BinaryIO) -> None:
-    """Streams frames of a schema into an open file, which cannot be exchanged for another, as a name can.
-
-    Raises:
-        OSError: The disk refuses.
-        polars.exceptions.PolarsError: The frames do not fit together, or the disk refuses.
-    """
-    FORMATS[suffix].write(lazy(lambda: frames, schema), target)
 
 
 def lazy(frames: Callable[[], Iterator[pl.DataFrame]], schema: pl.Schema) -> pl.LazyFrame:

@@ -28,12 +28,9 @@ class Kind(msgspec.Struct, frozen=True):
     """The rows that have an outcome and a code in common; of what is never called, the reason.
 
     Attributes:
-        outcome: What became of them.
         code: Code of their last answer; empty where there was none.
-        rows: How many they are.
         row: Number of the first of them.
         serial: Its serial: of the device, or of the CA in actions on CAs.
-        message: Its message.
         request_id: The service's id of its last request.
     """
 
@@ -245,11 +242,10 @@ def caps_of(session: stored.Session) -> Caps:
 
 def _kinds(db: sqlite3.Connection, pinned: PinnedList) -> list[Kind]:
     kinds = []
-    for outcome, code, rows, row in queries.kinds(db):
-        message, request_id, _ = queries.sample(db, row)
+    for outcome, code, rows, row, *said in queries.kinds(db):
         frame = next(annotated(pinned, own=False, first_row=row, last_row=row))
         serial = frame[DEVICE_SN if DEVICE_SN in frame.columns else CA_SN][0] or ""
-        kinds.append(Kind(outcome, code, rows, row, serial, message, request_id))
+        kinds.append(Kind(outcome, code, rows, row, serial, *said))
     return kinds
 
 

@@ -125,9 +125,9 @@ class Axis(msgspec.Struct, frozen=True):
         """Returns the pixel of a value."""
         return round(self.start + (self.end - self.start) * (value - self.low) / (self.high - self.low), 1)
 
-    def ticks(self, most: int = 5, least: float = 0) -> list[float]:
-        """Returns round values, at most so many and at least so far apart."""
-        wanted = max((self.high - self.low) / most, least)
+    def ticks(self, least: float = 0) -> list[float]:
+        """Returns a few round values, at least so far apart."""
+        wanted = max((self.high - self.low) / 5, least)
         step = next(value for value in _ROUND if value >= wanted)
         return [step * number for number in range(math.ceil(self.low / step), math.floor(self.high / step) + 1)]
 

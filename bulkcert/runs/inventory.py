@@ -19,7 +19,7 @@ from bulkcert.engine.target import Target
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.output.files import cannot_write
 from bulkcert.output.formats import FORMATS, FormulaRows, guarded, suffix_of
-from bulkcert.output.results import sink
+from bulkcert.output.results import lazy
 from bulkcert.runs.command_options import InventoryOptions
 from bulkcert.service.actions import OPERATIONS
 from bulkcert.service.classification import Certificate, Page
@@ -145,7 +145,7 @@ class Inventory:
     def _write(self) -> None:
         """Writes what waits until the end; to be run in a thread."""
         try:
-            sink(self._frames(), self._frame([]).schema, suffix_of(self.output), self.target)
+            FORMATS[suffix_of(self.output)].write(lazy(self._frames, self._frame([]).schema), self.target)
         except (OSError, pl.exceptions.PolarsError) as error:
             self._failure = cannot_write(self.output, error)
 

@@ -3,7 +3,6 @@
 import os
 import sqlite3
 import stat
-from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from io import FileIO
 from pathlib import Path
@@ -60,12 +59,11 @@ def open_existing(files: RunFiles, *, proves: bool = True) -> OpenRun:
     return opened
 
 
-def open_run(job: ResolvedJob, on_progress: Callable[[int], None] | None = None) -> Run:
+def open_run(job: ResolvedJob) -> Run:
     """Reads the list, checks it, and opens the run over it: an earlier one that it resumes, or a new one.
 
     Args:
         job: What was asked.
-        on_progress: Called with the number of rows read so far.
 
     Raises:
         BulkcertError: The list cannot be used; the results cannot be written, or are those of another run.
@@ -84,7 +82,7 @@ def open_run(job: ResolvedJob, on_progress: Callable[[int], None] | None = None)
         try:
             earlier = _earlier(job, store)
             may_be_empty = earlier is not None and bool(earlier.protected_by)
-            pinned, check = pin(job, files.pinned(run_id), on_progress, may_be_empty=may_be_empty)
+            pinned, check = pin(job, files.pinned(run_id), may_be_empty=may_be_empty)
             if check.instances:
                 job = located(job, check, vpc=job.options.vpc)
             if job.plan is not None:

@@ -12,7 +12,7 @@ from cyclopts import Group, Parameter
 
 from bulkcert.log import LogFormat
 from bulkcert.runs.converters import moment, names_of, whole_number
-from bulkcert.service.regions import ACCOUNT_LIMIT, ADDRESS_LIMIT
+from bulkcert.service.limits import ACCOUNT_LIMIT, ADDRESS_LIMIT
 from bulkcert.store.outcome import Retried
 from bulkcert.store.paths import SUFFIXES_SHOWN
 from bulkcert.words import Language

@@ -1,7 +1,7 @@
 """A plan: what a run would find and do, and what it would cost, from reading operations alone."""
 
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -81,19 +81,18 @@ class PlanFindings(Found):
 
 
 @contextmanager
-def inquiry(question: Question, on_progress: Callable[[int], None] | None = None) -> Iterator["Inquiry"]:
+def inquiry(question: Question) -> Iterator["Inquiry"]:
     """Opens the reading for one plan: its list is read, and forgotten when the context ends.
 
     Args:
         question: What it is wanted for.
-        on_progress: Called with the number of rows read so far.
 
     Raises:
         BulkcertError: The list cannot be read. Invalid and protected rows are counted only.
     """
     with temporary(tempfile.TemporaryDirectory) as folder:
         path, options = Path(folder) / "input.parquet", question.options
-        pinned, check = read_list(question.inputs, path, question.action, options, on_progress)
+        pinned, check = read_list(question.inputs, path, question.action, options)
         yield Inquiry(located(question, check, vpc=options.vpc), pinned, check)
 
 

@@ -1,6 +1,6 @@
 """Reading the list of a run or of a plan: checked, and pinned in a file of ours."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from bulkcert.errors import BulkcertError, ExitStatus
@@ -16,7 +16,6 @@ def read_list(
     pinned: Path,
     action: Action,
     options: Options | PlanOptions,
-    on_progress: Callable[[int], None] | None = None,
     *,
     may_be_empty: bool = False,
     optional: bool = False,
@@ -28,7 +27,6 @@ def read_list(
         pinned: The file to write.
         action: What is asked for each row.
         options: How it is read, and what is protected.
-        on_progress: Called with the number of rows read so far.
         may_be_empty: Whether the list of what is protected may be: so it lifts what an earlier one has protected.
         optional: Whether neither options nor the list need to say which instance the rows are of.
 
@@ -47,14 +45,12 @@ def read_list(
         ca_column=options.ca_column,
         protection=protection,
         instances=instance_source(options, optional=optional),
-        on_progress=on_progress,
     )
 
 
 def pin(
     job: ResolvedJob,
     pinned: Path,
-    on_progress: Callable[[int], None] | None = None,
     *,
     may_be_empty: bool = False,
 ) -> tuple[PinnedList, Check]:
@@ -64,7 +60,7 @@ def pin(
         BulkcertError: It cannot be used, or has rows that were not to be skipped.
     """
     options, how = job.options, {"may_be_empty": may_be_empty, "optional": job.rehearsal}
-    pinned_list, check = read_list(job.source, pinned, job.action, options, on_progress, **how)
+    pinned_list, check = read_list(job.source, pinned, job.action, options, **how)
     if problem := wrong_size(options, job.list_name, check.rows):
         raise BulkcertError(ExitStatus.INPUT_INVALID, f"{problem}; no calls were made", WRONG_SIZE)
     if check.invalid and not options.skip_invalid:

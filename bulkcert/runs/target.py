@@ -20,14 +20,8 @@ from bulkcert.errors import BulkcertError, ExitStatus, wrong_options
 from bulkcert.runs.converters import Problems
 from bulkcert.runs.options import LEAST, Options, PlanOptions, PreflightMode, ServiceOptions
 from bulkcert.service.actions import Action
-from bulkcert.service.regions import (
-    ACCOUNT_LIMIT,
-    ADDRESS_LIMIT,
-    INSTANCE_ID,
-    PUBLIC_ONLY_REGIONS,
-    REGIONS,
-    region_host,
-)
+from bulkcert.service.limits import ACCOUNT_LIMIT, ADDRESS_LIMIT
+from bulkcert.service.regions import INSTANCE_ID, PUBLIC_ONLY_REGIONS, REGIONS, region_host
 from bulkcert.words import later, nearest
 
 if TYPE_CHECKING:

@@ -1,10 +1,4 @@
-"""Where the service is, and how much it takes: its regions and its documented limits (reference, sections 2 and 3)."""
-
-ACCOUNT_LIMIT = 500
-"""Calls per second of an account, by operation, above which it is throttled."""
-
-ADDRESS_LIMIT = 300
-"""Calls per second of a source address above which it is blocked."""
+"""Where the service is: its regions and instances (reference, sections 3 and 10)."""
 
 INSTANCE_ID = r"[A-Za-z0-9_-]+"
 """What the ID of an instance is made of; nothing else is documented of it (reference, section 10)."""

@@ -49,6 +49,9 @@ _ANSWER = ", ".join(f"c.{name}" for name in SHOWN[2:] if name != "attempts")
 _CALLED = f"c.attempts IS NOT 0 OR COALESCE(c.newest, {_ANSWER}) IS NOT NULL"
 """Rows of which something has come; ``c`` is the certificate."""
 
+_SAID = "COALESCE(CASE outcome WHEN never THEN why ELSE message END, '')"
+"""The message of the last answer to a row, or why it is not called."""
+
 WINDOW = (*SHOWN, "before", "verified", "verified_at", "digest", "altered")
 """Columns of ``window``."""
 
@@ -145,13 +148,7 @@ def states_before(db: sqlite3.Connection) -> Iterator[tuple[int, str]]:
 
 
 class RowCounts(NamedTuple):
-    """How many rows of a list there are of each kind.
-
-    Attributes:
-        outcomes: All of them by outcome, in the order of the outcomes.
-        left_alone: Those that the next session leaves alone, by outcome.
-        to_call: Those that it calls.
-    """
+    """Rows of a list by outcome, in their order: all, and what the next session leaves alone; and how many it calls."""
 
     outcomes: Counter[Outcome]
     left_alone: Counter[Outcome]
@@ -261,20 +258,21 @@ def figures(db: sqlite3.Connection, first: int, last: int) -> list[tuple[object,
     return db.execute(statement, (first, last)).fetchall()
 
 
-def kinds(db: sqlite3.Connection) -> list[tuple[str, str, int, int]]:
-    """Returns for each outcome and code how many rows have both, and the first of them, in order of the first.
+def kinds(db: sqlite3.Connection) -> list[tuple[str, str, int, int, str, str]]:
+    """Returns for each outcome and code how many rows have both, and of the first its row, message and request.
 
     Rows that are invalid or protected have no code: they are together whose reason is the same.
     """
-    statement = """SELECT outcome, COALESCE(code, ''), COUNT(*), MIN(row) FROM certificate WHERE outcome IS NOT NULL
-        GROUP BY outcome, code, CASE WHEN outcome IN ('invalid', 'protected') THEN why END ORDER BY MIN(row)"""
+    statement = f"""SELECT outcome, COALESCE(code, ''), number, row, {_SAID}, COALESCE(request_id, '')
+        FROM (SELECT COUNT(*) AS number, MIN(row) AS row FROM certificate WHERE outcome IS NOT NULL
+            GROUP BY outcome, code, CASE WHEN outcome IN ('invalid', 'protected') THEN why END)
+        JOIN certificate USING (row) ORDER BY row"""  # noqa: S608 - names of ours
     return db.execute(statement).fetchall()
 
 
 def sample(db: sqlite3.Connection, row: int) -> tuple[str, str, int | None]:
     """Returns of a row the message of its last answer, or why it is not called, its last request, and HTTP status."""
-    statement = """SELECT COALESCE(CASE outcome WHEN never THEN why ELSE message END, ''), COALESCE(request_id, ''),
-        http_status FROM certificate WHERE row = ?"""
+    statement = f"SELECT {_SAID}, COALESCE(request_id, ''), http_status FROM certificate WHERE row = ?"  # noqa: S608 - ours
     return db.execute(statement, (row,)).fetchone() or ("", "", None)
 
 

@@ -80,7 +80,6 @@ class PlanRecord(msgspec.Struct, frozen=True, kw_only=True):
     """The plan that a session is bound to.
 
     Attributes:
-        file: Where it was.
         sha256: Of its bytes, in hexadecimal.
         made_at: When it was made, UTC.
         made_by: Account and machine.
@@ -116,14 +115,9 @@ class Control(msgspec.Struct, frozen=True):
 
     Attributes:
         id: Its number, from 1.
-        session: Of which session.
-        request: What.
         rate: Calls per second of the account that are to hold from then on; null unless that is what was asked.
         per_address_rate: Those of each address, likewise.
         user: Who asked.
-        host: On which machine.
-        pid: The process that asked.
-        asked_at: When.
         taken_at: When the session did it; null until then.
     """
 
@@ -165,10 +159,7 @@ class Session(msgspec.Struct, frozen=True):
 
     Attributes:
         id: Its number, from 1.
-        kind: What it does.
         options: As they were given, for a later session that resumes it.
-        pid: Its process.
-        host: The machine.
         user: Account that it runs as.
         version: Of bulkcert.
         access_key_id: What signs its calls; never the secret.
@@ -178,9 +169,7 @@ class Session(msgspec.Struct, frozen=True):
         beat_at: Its last sign of life.
         figures: Its newest live figures (``engine.figures.Stats``); null before the first.
         ended_at: When it ended in order; null if it has not.
-        exit_status: What it ended with.
         stopped: Why it ended early, or an empty text.
-        advice: What to do about that.
         stop_code: Code of the service's answer that stopped it; empty where it was no answer.
         verification: What it has read back; null unless it verifies, and has come to its end.
     """

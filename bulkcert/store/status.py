@@ -42,8 +42,6 @@ class RunStatus(msgspec.Struct, frozen=True):
     """The status of a run.
 
     Attributes:
-        files: Its files.
-        state: Its state.
         asked: What it is of; None while its first session has not begun.
         sessions: Its sessions, the newest last.
         outcomes: All rows of the list by outcome, as far as the disk knows.

@@ -13,7 +13,7 @@ from bulkcert.runs.run import Run
 from bulkcert.runs.target import BLOCKED, THROTTLED, above_documented
 from bulkcert.runs.undo import Undo
 from bulkcert.service.actions import Action, of_ca_key
-from bulkcert.service.regions import ADDRESS_LIMIT
+from bulkcert.service.limits import ADDRESS_LIMIT
 from bulkcert.store.sessions import ChangeRecord
 from bulkcert.telemetry.notify import waiting
 from bulkcert.views.console import say, stderr, warn
@@ -156,10 +156,8 @@ def show_undo(undo: Undo) -> None:
         say(f"{tr('to undo')}{tr(': ')}{what}{tr('; ')}{about(undo.calls / undo.service.rate)}")
         show(_undo(undo), stderr)
         if undo.unknown:
-            included = (
-                tr("included: {rows}", rows=unknown) if undo.include_unknown else tr("not undone: {rows}", rows=unknown)
-            )
-            say(included, style="yellow")
+            said = later("included: {rows}") if undo.include_unknown else later("not undone: {rows}")
+            say(tr(said, rows=unknown), style="yellow")
     elif undo.unknown:
         said = later("nothing to undo: all that {results} has changed are {rows}, so they are not undone")
         say(tr(said, results=results, rows=unknown), style="yellow")

@@ -27,6 +27,9 @@ NAME_WIDTH, GAP = 14, 2
 LEAST = 12
 """Characters that are left of the first column of a table that is too wide."""
 
+MESSAGE_WIDTH = 160
+"""Characters of a message that are shown."""
+
 LONGEST = 300
 """Characters of a ticket, a reason or a name that are shown."""
 

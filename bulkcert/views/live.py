@@ -1,7 +1,7 @@
 """The progress of a session: in place on a terminal, else a line every few seconds."""
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
 import anyio
@@ -62,14 +62,9 @@ def reading(stats: Stats) -> str:
     return f"reading: {pages_and_reads(stats)}; {duration(stats.elapsed_s)} elapsed{left}{last}"
 
 
-@contextmanager
-def reading_list(name: str) -> Iterator[Callable[[int], None] | None]:
-    """Shows on stderr that a list is read, and yields what takes the number of rows; None if nobody looks."""
-    if not stderr.is_terminal:
-        yield None
-        return
-    with stderr.status(Text(f"reading {name}")) as status:
-        yield lambda rows: status.update(Text(f"reading {name}: {rows:,} rows"))
+def reading_list(name: str) -> AbstractContextManager[object]:
+    """Returns a context that shows on stderr that a list is read, if that is a terminal."""
+    return stderr.status(Text(f"reading {name}")) if stderr.is_terminal else nullcontext()
 
 
 async def board(take: Take) -> None:

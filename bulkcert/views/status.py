@@ -23,11 +23,8 @@ from bulkcert.service.actions import ACTIONS
 from bulkcert.store.outcome import Outcome
 from bulkcert.store.sessions import Session, SessionKind
 from bulkcert.store.status import RunStatus, State
-from bulkcert.views.layout import change_rows, outcome_line, rehearsal_line
+from bulkcert.views.layout import MESSAGE_WIDTH, change_rows, outcome_line, rehearsal_line
 from bulkcert.words import REHEARSAL, counted, duration, faults, in_utc, printable
-
-MOST_MESSAGE = 160
-"""Characters of a message that are shown."""
 
 CONTROLS_SHOWN = 3
 """What was asked of a session from another terminal: so much of it is shown, the newest last."""
@@ -89,9 +86,8 @@ def line_of(status: RunStatus) -> str:
     if newest is None or stats is None or not is_running(status):
         return f"{rehearsal}{_state(status)}"
     silent = f"; no sign of life for {duration(silent_s(newest))}" if status.state is State.STALLED else ""
-    return (
-        f"{_clock(seen_at(newest))} {rehearsal}{stats.phase}: {done_of(stats, newest.kind)}; {figures(stats)}{silent}"
-    )
+    done = done_of(stats, newest.kind)
+    return f"{_clock(seen_at(newest))} {rehearsal}{stats.phase}: {done}; {figures(stats)}{silent}"
 
 
 def figures(stats: Stats) -> str:
@@ -118,9 +114,8 @@ def _state(status: RunStatus) -> Text:
     newest, stats = acting(status), figures_of(acting(status))
     if status.state is State.STARTING or newest is None:
         who = f": {status.holder}" if status.holder and status.holder.pid else ""
-        return Text(
-            f"starting{who}; this session has changed nothing yet: it reads list and states, or waits for an answer"
-        )
+        waits = "this session has changed nothing yet: it reads list and states, or waits for an answer"
+        return Text(f"starting{who}; {waits}")
     who = f"process {newest.pid} on {newest.host}"
     if status.state is State.RUNNING:
         if (pause := status.pause) is not None:
@@ -199,7 +194,7 @@ def lane_words(lane: LaneState) -> str:
     rate = f"{lane.rate:.0f}/s, {lane.in_flight:,} in flight"
     if not lane.name:
         return rate
-    return f"{rate}, share {lane.share:,}/s" if lane.doing == "calling" else printable(lane.doing, MOST_MESSAGE)
+    return f"{rate}, share {lane.share:,}/s" if lane.doing == "calling" else printable(lane.doing, MESSAGE_WIDTH)
 
 
 def _lane(lane: LaneState) -> str:
@@ -226,7 +221,7 @@ def _errors(errors: list[LastError]) -> Iterator[tuple[str, Text]]:
         row = f", row {error.row:,}" if error.row else ""
         request = f", request {error.request_id}" if error.request_id else ""
         where = f"{counted(error.count, 'time')}, last {_clock(error.at)}{row}{request}"
-        line = f"{error.code} ({where}): {printable(error.message, MOST_MESSAGE)}"
+        line = f"{error.code} ({where}): {printable(error.message, MESSAGE_WIDTH)}"
         # What a repeat has put right is nothing to be alarmed by.
         yield "" if number else "errors", Text(line, style="red" if error.row else "yellow")
 
