@@ -1,4 +1,4 @@
-"""The options of all commands, as they are typed: their types, their help, how they are read.
+"""The options of run, and those that several commands share, as they are typed: types, help, how they are read.
 
 Each is also a variable ``BULKCERT_…`` and a key of a job file. Nothing heavy is imported here, and no methods are
 made that nobody calls, so that help is quick; what options mean together is resolved in ``job``.
