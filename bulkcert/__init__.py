@@ -8,7 +8,7 @@ TYPE_CHECKING = False
 """As checkers take it, without loading what has it: that is a fifth of what ``--version`` costs."""
 
 if TYPE_CHECKING:
-    from bulkcert.api import plan, results, resume, run, undo, verify
+    from bulkcert.api.functions import plan, results, resume, run, undo, verify
     from bulkcert.api.job import Job
     from bulkcert.errors import BulkcertError, ExitStatus
     from bulkcert.service.signing import Credentials
@@ -38,7 +38,7 @@ if not TYPE_CHECKING:  # a checker would take any name to be there
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         from importlib import import_module  # noqa: PLC0415 - for the API alone
 
-        found = getattr(import_module(f"bulkcert.{_ELSEWHERE.get(name, 'api')}"), name)
+        found = getattr(import_module(f"bulkcert.{_ELSEWHERE.get(name, 'api.functions')}"), name)
         return globals().setdefault(name, found)
 
     def __dir__():  # noqa: ANN202

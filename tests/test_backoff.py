@@ -3,7 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulkcert.engine.failures import IN_A_ROW, REFUSAL_S, SILENCE_S, Outage, SlowDown, backoff_s
+from bulkcert.engine.failures import IN_A_ROW, REFUSAL_S, SILENCE_S, Outage, backoff_s
+from bulkcert.engine.slow_down import SlowDown
 
 
 def silent(outage, times, now=100.0):

@@ -16,8 +16,9 @@ from place import FAST, Slow
 from program import PATIENCE_S, UNHURRIED, held, here, outcomes, start, wait_for
 from test_pacer import _sends
 
-from bulkcert.engine.failures import IN_A_ROW, SILENCE_S, Outage, SlowDown
+from bulkcert.engine.failures import IN_A_ROW, SILENCE_S, Outage
 from bulkcert.engine.pacer import Pacer, Ticker
+from bulkcert.engine.slow_down import SlowDown
 from bulkcert.report.counting import count
 from bulkcert.report.rendering import render
 from bulkcert.runs.session import POLL_EVERY_S

@@ -12,9 +12,9 @@ from made_store import made_run, row, session
 from program import PATIENCE_S, here, read_results, start, summary_of
 
 import bulkcert
+from bulkcert.formats import LISTS
 from bulkcert.output.formats import FORMATS
 from bulkcert.store import lock
-from bulkcert.store.paths import LISTS
 
 DOCS = Path(bulkcert.__file__).parent / "docs"
 ROWS = [

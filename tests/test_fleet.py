@@ -10,6 +10,7 @@ from stamping import peak
 
 from bulkcert.engine.calling import Engine
 from bulkcert.engine.failures import Stop
+from bulkcert.engine.figures import Counts
 from bulkcert.engine.progress import Progress
 from bulkcert.engine.target import Limit, Target
 from bulkcert.errors import ExitStatus
@@ -19,6 +20,7 @@ from bulkcert.fleet.coordinator import FleetLanes
 from bulkcert.fleet.lane import LaneAddress, take_part
 from bulkcert.fleet.member import Member
 from bulkcert.fleet.messages import Hello, LaneReport, decode_grant, decode_report, encode
+from bulkcert.fleet.pool import CallPool
 from bulkcert.fleet.shares import LaneShare
 from bulkcert.service.actions import ACTIONS, OPERATIONS
 from bulkcert.service.client import Response
@@ -225,6 +227,33 @@ def test_sends_keep_their_distance():
         for at in member.take(LaneReport("one", 1, stamp, sent=[stamp - 0.1]), Progress(), arrived)
     ]
     assert sent[1] - sent[0] == pytest.approx(0.2)
+
+
+def test_what_was_answered_follows_from_what_was_counted():
+    """Each attempt of a lane that met no throttle is an answer, once, however often its counts are reported."""
+    member, progress = Member("one", LaneShare("egress", 0.0), Hello("1", "host", "any", "egress")), Progress()
+    heard, counts = [], Counts()
+    progress.slow_down.answered = lambda: heard.append(1)
+    counts.latency_counts[0] = 3
+    for throttles in ([0.0], []):
+        member.take(LaneReport("one", 1, 1.0, counts=counts, throttles=throttles), progress, 1.0)
+
+    assert (len(heard), progress.outage.answered, progress.slow_down.factor(1.0) < 1) == (2, True, True)
+
+
+def test_a_call_that_may_have_been_made_is_said_to_be_unknown():
+    """Its lane was gone when the session stopped; what no lane has had was not sent."""
+
+    async def main():
+        pool = CallPool()
+        lost, never = (pool.call("one", (), ahead=False, unanswered=False) for _ in range(2))
+        assert [call.number for call in pool.take(1)] == [1]
+        assert pool.lose(1, stopping=True)
+        pool.drain()
+        return await lost, await never
+
+    lost, never = anyio.run(main)
+    assert (lost.answer.verdict, lost.attempts, lost.unanswered, never) == (Verdict.UNANSWERED, 1, True, None)
 
 
 async def test_what_is_left_is_shared_out(fleet):

@@ -10,7 +10,9 @@ import pytest
 import bulkcert
 
 ROOT = Path(bulkcert.__file__).parent
-FLOORS = "errors log words | service | store | input | engine emulator | output | fleet | runs job_file | telemetry"
+FLOORS = (
+    "errors formats log words | service | store | input | engine emulator | output | fleet | runs job_file | telemetry"
+)
 FLOORS = [
     set(rooms.split()) for rooms in f"{FLOORS} | views | report api | commands | cli | man __main__ __init__".split("|")
 ]

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from program import PATIENCE_S
 
-from bulkcert.engine.failures import SlowDown
 from bulkcert.engine.pacer import Pacer, SendWindow, Ticker, bucket_rate, burst_for, lane_cap
+from bulkcert.engine.slow_down import SlowDown
 
 caps = st.integers(1, 200_000)
 

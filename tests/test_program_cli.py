@@ -164,6 +164,7 @@ def test_options_that_lead_elsewhere(tmp_path, interrupted, service):
         (("--min-rows", "8"), 65, "7 rows"),
         (("--overwrite",), 2, "Unknown option: --overwrite"),
         (("--limit-rows", "0"), 2, "--limit-rows must be at least 1, not 0"),
+        (("--source-address", "127.0.0.1", "127.0.0.2"), 2, "'127.0.0.2': unexpected argument"),
     ):
         assert told in here("resume", "r.csv", "--yes", *more).ended(status).stderr
     (tmp_path / "p.csv").unlink()

@@ -31,7 +31,7 @@ from program import (
     write_devices,
 )
 
-from bulkcert.runs import run as runs
+from bulkcert.store import read_states
 from bulkcert.store.paths import RunFiles
 from bulkcert.views import confirm, live
 
@@ -316,10 +316,10 @@ def test_a_late_answer_reads_again(mixed, monkeypatch):
         questions.append(question)
         if len(questions) == 1:
             mixed.service.seed(mixed.devices[:8], "0")
-            monkeypatch.setattr(runs, "BELIEVED_S", 0.0)
+            monkeypatch.setattr(read_states, "BELIEVED_S", 0.0)
             time.sleep(0.01)
             return "1010"
-        monkeypatch.setattr(runs, "BELIEVED_S", 900.0)
+        monkeypatch.setattr(read_states, "BELIEVED_S", 900.0)
         return "1002"
 
     monkeypatch.setattr(confirm, "is_somebody_there", lambda: True)

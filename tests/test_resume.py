@@ -23,9 +23,9 @@ from program import (
 from stored import ask, change, kill, status
 
 from bulkcert.input.pinned import Pinning
-from bulkcert.runs.run import BELIEVED_S
 from bulkcert.service.regions import same_service
 from bulkcert.store import queries
+from bulkcert.store.read_states import BELIEVED_S
 
 pytestmark = pytest.mark.usefixtures("inside")
 

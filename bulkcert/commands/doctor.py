@@ -9,9 +9,9 @@ from bulkcert import __version__
 from bulkcert.commands import calling, versions
 from bulkcert.engine import session
 from bulkcert.errors import BulkcertError, ExitStatus
-from bulkcert.runs.command_options import DoctorOptions
 from bulkcert.runs.diagnosis import CheckResult, Diagnosis, diagnoses
 from bulkcert.runs.doctor import resolve_examination
+from bulkcert.runs.other_options import DoctorOptions
 from bulkcert.service.credentials import ChainCredentials
 from bulkcert.views import console as terminal
 from bulkcert.views.layout import show

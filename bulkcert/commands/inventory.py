@@ -15,13 +15,13 @@ from bulkcert.commands import calling
 from bulkcert.engine.figures import Stats
 from bulkcert.engine.target import Target
 from bulkcert.errors import ExitStatus
+from bulkcert.formats import SUFFIXES_SHOWN
 from bulkcert.output.files import cannot_write, refuse_taken, whole
 from bulkcert.output.formats import suffix_of
-from bulkcert.runs.command_options import InventoryOptions
 from bulkcert.runs.inventory import Inventory
+from bulkcert.runs.other_options import InventoryOptions
 from bulkcert.runs.target import refuse, resolve_target
 from bulkcert.service.credentials import ChainCredentials
-from bulkcert.store.paths import SUFFIXES_SHOWN
 from bulkcert.views import confirm as question
 from bulkcert.views import console as terminal
 from bulkcert.views.ending import warn_of_formulas

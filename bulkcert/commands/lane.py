@@ -16,7 +16,7 @@ from bulkcert.fleet.lane import LaneAddress, default_egress, serve
 from bulkcert.fleet.network import Where, load
 from bulkcert.log import event, is_json
 from bulkcert.runs.cluster import resolve_where
-from bulkcert.runs.command_options import LaneOptions
+from bulkcert.runs.other_options import LaneOptions
 from bulkcert.runs.target import cannot_send_from, refuse
 from bulkcert.service.credentials import ChainCredentials, CredentialProvider
 from bulkcert.views import console as terminal

@@ -6,7 +6,7 @@ import sys
 import msgspec
 
 from bulkcert.errors import ExitStatus
-from bulkcert.runs.command_options import PolicyOptions
+from bulkcert.runs.other_options import PolicyOptions
 from bulkcert.runs.policy import minimal_policy, operations
 from bulkcert.runs.target import confirm_region, refuse, wrong_instance
 from bulkcert.service.actions import ACTIONS, ActionName

@@ -14,7 +14,7 @@ from bulkcert.report import Format
 from bulkcert.report.counting import count
 from bulkcert.report.figures import Figures, Headings
 from bulkcert.report.rendering import render
-from bulkcert.runs.command_options import ReportOptions
+from bulkcert.runs.other_options import ReportOptions
 from bulkcert.store.paths import RunFiles
 from bulkcert.store.status import RunStatus, State, status_of
 from bulkcert.views import console as terminal

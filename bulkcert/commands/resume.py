@@ -9,9 +9,9 @@ from bulkcert.commands.run import execute
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.output.summary import Summary
 from bulkcert.runs import resuming
-from bulkcert.runs.command_options import VerifyOptions
 from bulkcert.runs.job import ResolvedJob
 from bulkcert.runs.options import ResumeOptions
+from bulkcert.runs.other_options import VerifyOptions
 from bulkcert.runs.undo import UndoResult
 from bulkcert.service.credentials import ChainCredentials
 from bulkcert.store.paths import RunFiles

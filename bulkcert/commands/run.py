@@ -17,10 +17,10 @@ from bulkcert.job_file import STARTED
 from bulkcert.log import is_json
 from bulkcert.output.summary import Summary
 from bulkcert.runs.approval import signature_of
-from bulkcert.runs.command_options import carried
 from bulkcert.runs.job import ResolvedJob, resolve
 from bulkcert.runs.opening import open_run
 from bulkcert.runs.options import PlanOptions, RunOptions
+from bulkcert.runs.other_options import carried
 from bulkcert.runs.retention import remove_old
 from bulkcert.runs.run import Run
 from bulkcert.runs.target import refuse, sending
@@ -47,8 +47,7 @@ def run(action: ActionName, inputs: tuple[Path, ...], options: RunOptions) -> Ex
     if options.dry_run and options.plan is not None:
         refuse(["--dry-run and --plan exclude each other: the plan that is kept says what the run does"], "run")
     job = resolve(action, inputs, options)
-    signature = None if options.plan is None or options.approver_key is not None else signature_of(options.plan)
-    if signature is not None and os.path.exists(signature):
+    if options.plan and not options.approver_key and os.path.exists(signature := signature_of(options.plan)):
         terminal.warn(f"the signature {signature} is not checked: --approver-key FILE says who may sign, and checks it")
     if options.dry_run:
         from bulkcert.commands.plan import plan as plan_instead  # noqa: PLC0415 - no run needs it

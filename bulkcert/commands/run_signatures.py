@@ -6,8 +6,8 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from bulkcert.commands import do
+from bulkcert.formats import SUFFIXES_SHOWN
 from bulkcert.report import Format
-from bulkcert.runs.command_options import ReportOptions, VerifyOptions
 from bulkcert.runs.converters import names_of
 from bulkcert.runs.options import (
     MAIN,
@@ -21,9 +21,9 @@ from bulkcert.runs.options import (
     StateOptions,
     number,
 )
+from bulkcert.runs.other_options import ReportOptions, VerifyOptions
 from bulkcert.service.actions import ActionName
 from bulkcert.store.outcome import Outcome
-from bulkcert.store.paths import SUFFIXES_SHOWN
 
 OfStore = Annotated[Path, Parameter(name="--results")]
 

@@ -7,9 +7,9 @@ from cyclopts import Parameter
 
 from bulkcert.commands import do
 from bulkcert.emulator.settings import Settings
-from bulkcert.runs.command_options import DoctorOptions, InventoryOptions, LaneOptions, PolicyOptions, Stage
 from bulkcert.runs.converters import whole_number
 from bulkcert.runs.options import Inputs, Options, PlanOptions
+from bulkcert.runs.other_options import DoctorOptions, InventoryOptions, LaneOptions, PolicyOptions, Stage
 from bulkcert.service.actions import ActionName
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from bulkcert.commands import calling
 from bulkcert.engine.figures import Stats
 from bulkcert.errors import ExitStatus
-from bulkcert.runs.command_options import VerifyOptions
 from bulkcert.runs.opened import confirm_real
 from bulkcert.runs.opening import open_existing
+from bulkcert.runs.other_options import VerifyOptions
 from bulkcert.runs.target import sending
 from bulkcert.runs.verify import Verifier, resolve_reading
 from bulkcert.service.credentials import ChainCredentials, CredentialProvider

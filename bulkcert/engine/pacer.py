@@ -17,7 +17,7 @@ from collections.abc import Callable
 
 from aiolimiter import AsyncLimiter
 
-from bulkcert.engine.failures import SlowDown
+from bulkcert.engine.slow_down import SlowDown
 from bulkcert.service.connection import Sockets
 
 ADDRESS_SHARE = 0.9

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
-from bulkcert.engine.failures import Outage, SlowDown, Stop
+from bulkcert.engine.failures import Outage, Stop
 from bulkcert.engine.figures import LATENCY_BOUNDS_S, Counts, LaneState, LastError, Phase, Stats
 from bulkcert.engine.pacer import SendWindow
+from bulkcert.engine.slow_down import SlowDown
 from bulkcert.engine.target import Target
 from bulkcert.service.client import Response
 from bulkcert.store.outcome import Outcome

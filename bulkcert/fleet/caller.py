@@ -14,12 +14,13 @@ from dataclasses import replace
 import httpx
 import msgspec
 
-from bulkcert.engine.failures import SlowDown, Stop
+from bulkcert.engine.failures import Stop
 from bulkcert.engine.figures import Counts
 from bulkcert.engine.lanes import CallResult, Lane, Lanes
 from bulkcert.engine.pacer import Pacer, SendWindow, Ticker
 from bulkcert.engine.progress import LaneProgress, Progress
 from bulkcert.engine.session import client_from
+from bulkcert.engine.slow_down import SlowDown
 from bulkcert.engine.target import Target
 from bulkcert.errors import ExitStatus
 from bulkcert.fleet.messages import Call, Grant, LaneReport, Orders

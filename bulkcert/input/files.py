@@ -22,9 +22,9 @@ import msgspec
 import zstandard
 
 from bulkcert.errors import BulkcertError, ExitStatus, temporary
+from bulkcert.formats import LISTS, list_suffix
 from bulkcert.input.readers import read_csv, read_ndjson, read_parquet
 from bulkcert.input.records import BOM, Part
-from bulkcert.store.paths import LISTS, list_suffix
 
 Kind = Literal["csv", "parquet", "ndjson", "text"]
 

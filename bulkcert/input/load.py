@@ -133,7 +133,7 @@ def load(
 
     Args:
         inputs: Its files or patterns, in order; ``-`` is standard input. A file is what its suffix says
-            (``store.paths.LISTS``), a pipe what its first bytes say.
+            (``formats.LISTS``), a pipe what its first bytes say.
         pinned: The Parquet file to write, which must not exist; mode 0600, whole but not yet durable. On an error
             nothing is left of it.
         by_device: Whether a row means a device certificate (``DeviceSn`` and ``CaSn``) or a CA (``CaSn`` or ``Sn``).

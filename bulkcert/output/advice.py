@@ -179,10 +179,10 @@ class Advice(msgspec.Struct, frozen=True):
             said = meant, self.on(outcome, code) if is_open else self.on_read_back(read_back)
         else:
             said = meaning_of(outcome, code), self.on(outcome, code)
+        if not self.asked.rehearsal:
+            return said
         # What is printed there is refused: the emulator is gone.
-        return (
-            (said[0], tr("REHEARSAL: nothing. Of a real run: {what}", what=said[1])) if self.asked.rehearsal else said
-        )
+        return said[0], tr("REHEARSAL: nothing. Of a real run: {what}", what=said[1])
 
     def on_read_back(self, status: str) -> str:
         """Returns what to do about certificates that were done and then read back in this other state."""

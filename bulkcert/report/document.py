@@ -142,9 +142,8 @@ def _more(figures: Figures, finding: Finding, more: int) -> str:
         return ""
     where = message(figures.failed or figures.results.path)
     said = tr("and {count:,} more, all in {file}", count=more, file=where)
-    return said + (
-        tr("; into a file of their own: {command}", command=quoted(finding.export)) if finding.export else ""
-    )
+    own = tr("; into a file of their own: {command}", command=quoted(finding.export)) if finding.export else ""
+    return said + own
 
 
 def _name(finding: Finding) -> str:

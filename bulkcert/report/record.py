@@ -50,11 +50,9 @@ def read_back_section(figures: Figures) -> Iterator[Section]:
         when, calls = clock(read.finished), counted(read.calls, "call")
         said = tr("The last verification ended {when}, in {calls}", when=when, calls=calls)
     if read.called_again:
-        said += trn(
-            "; {count:,} was found in another state and called again",
-            "; {count:,} were found in another state and called again",
-            read.called_again,
-        )
+        one = later("; {count:,} was found in another state and called again")
+        many = later("; {count:,} were found in another state and called again")
+        said += trn(one, many, read.called_again)
     said += tr(". Duplicates are left out.")
     if read.stopped:
         said += tr(" Ended early, with {status}: {why}", status=read.exit_status, why=message(read.stopped))
@@ -116,11 +114,8 @@ def calls_section(figures: Figures) -> Section:
     facts += [(tr("Verification"), counted(read.calls, "call"))] if read and read.finished else []
     limits = figures.limits
     allowed = min(limits.account, limits.address * len(limits.source_addresses))
-    peak = tr(
-        "{calls} of at most {allowed:,}, retries and reads included",
-        calls=counted(calls.peak_window, "call"),
-        allowed=allowed,
-    )
+    sent = counted(calls.peak_window, "call")
+    peak = tr("{calls} of at most {allowed:,}, retries and reads included", calls=sent, allowed=allowed)
     facts += [(tr("Throttles"), f"{calls.throttles:,}"), (tr("Peak (1 s window)"), peak)]
     if calls.latency_ms:
         values = ((tr("longest") if name == "longest" else name, value) for name, value in calls.latency_ms.items())
@@ -139,9 +134,8 @@ def asked_section(figures: Figures) -> Section:
     if results.is_changed:
         when = tr("now; when they were written: {sha256}", sha256=results.recorded)
     where = tr("{instance} at {endpoint}", instance=message(asked.on), endpoint=message(asked.at))
-    limit = tr(
-        "{account:,}/s for the account, {address:,}/s for an address", account=limits.account, address=limits.address
-    )
+    said = later("{account:,}/s for the account, {address:,}/s for an address")
+    limit = tr(said, account=limits.account, address=limits.address)
     gone = tr("the file is not there")
     facts = [
         (tr("Action"), f"{asked.action}{tr(': ')}{tr(figures.action.verb)} ({figures.action.operation.name})"),

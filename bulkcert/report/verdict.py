@@ -158,11 +158,9 @@ def _notes_on_duplicates(asked: Asked, action: Action, of: int) -> Iterator[str]
 def _kept_open(status: RunStatus, known: Certificates) -> Iterator[str]:
     """Yields of how many rows less is known than their outcome says."""
     if known.unread:
-        yield trn(
-            "{count:,} was not read back since: as the service answered.",
-            "{count:,} were not read back since: as the service answered.",
-            known.unread,
-        )
+        one = later("{count:,} was not read back since: as the service answered.")
+        many = later("{count:,} were not read back since: as the service answered.")
+        yield trn(one, many, known.unread)
     if known.in_doubt:
         rows = counted(known.in_doubt, "row")
         yield tr("{rows} may have been called by a session that was interrupted, without a trace.", rows=rows)

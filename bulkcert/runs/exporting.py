@@ -12,6 +12,7 @@ import msgspec
 import polars as pl
 
 from bulkcert.errors import BulkcertError, ExitStatus
+from bulkcert.formats import SUFFIXES_SHOWN
 from bulkcert.input import PinnedList, annotated
 from bulkcert.output.evidence import Ask, Evidence, serials_in
 from bulkcert.output.files import read_regular, refuse_taken, sha256_of
@@ -22,7 +23,7 @@ from bulkcert.runs.opening import open_existing
 from bulkcert.runs.session import summarize
 from bulkcert.store import evidence, queries
 from bulkcert.store.database import readable, reading
-from bulkcert.store.paths import SUFFIXES_SHOWN, RunFiles
+from bulkcert.store.paths import RunFiles
 from bulkcert.store.status import no_run, status_of
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.output.files import cannot_write
 from bulkcert.output.formats import FORMATS, FormulaRows, guarded, suffix_of
 from bulkcert.output.results import lazy
-from bulkcert.runs.command_options import InventoryOptions
+from bulkcert.runs.other_options import InventoryOptions
 from bulkcert.service.actions import OPERATIONS
 from bulkcert.service.classification import Certificate, Page
 

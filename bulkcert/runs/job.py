@@ -8,6 +8,7 @@ import msgspec
 
 from bulkcert.engine.target import Limit, Target
 from bulkcert.errors import BulkcertError, ExitStatus
+from bulkcert.formats import SUFFIXES_SHOWN
 from bulkcert.output.formats import suffix_of
 from bulkcert.runs.approval import bound
 from bulkcert.runs.converters import LARGEST_NUMBER, Problems, short
@@ -16,15 +17,9 @@ from bulkcert.runs.planned import KeptPlan
 from bulkcert.runs.target import refuse_job, resolve_target
 from bulkcert.service.actions import ACTIONS, Action, ActionName
 from bulkcert.service.regions import same_service
-from bulkcert.store.paths import SUFFIXES_SHOWN, RunFiles, default_results
+from bulkcert.store.paths import RunFiles, default_results
 from bulkcert.store.sessions import PlanRecord
 from bulkcert.words import counted
-
-MOST_DAYS = 36_525
-"""Days that files may be kept, a hundred years."""
-
-DATE = re.compile(r"(?<!\d)\d{4}-\d{2}-\d{2}(?!\d)")
-"""A date as ``{date}`` of a job file writes it."""
 
 _DEMANDED = "--{} is missing, and --require demands it"
 _BIND = "To bind a run, new or begun: bulkcert run --plan FILE.plan.json --approver-key FILE -o RESULTS"
@@ -115,7 +110,9 @@ def resolve(
     if plan is not None:
         _check_planned(plan, action, service, options, problems)
     if options.retain_days is not None:
-        _check_retention(options.retain_days, results.name, problems)
+        from bulkcert.runs.retention import check_retention  # noqa: PLC0415 - where it is asked for
+
+        check_retention(options.retain_days, results.name, problems)
     if options.metrics_file is not None and options.metrics_file.suffix != ".prom":
         reason = "the node exporter reads no other file"
         problems.append(f"--metrics-file {options.metrics_file} must end in .prom: {reason}")
@@ -202,14 +199,6 @@ def wrong_size(options: ListOptions, name: str, rows: int) -> str:
     if most is not None and rows > most:
         return f"{has}, and at most {most:,} are allowed (--max-rows)"
     return ""
-
-
-def _check_retention(days: int, name: str, problems: Problems) -> None:
-    if not 1 <= days <= MOST_DAYS:
-        problems.append(f"--retain-days must be from 1 to {MOST_DAYS:,} days, not {days}")
-    if not DATE.search(name):
-        message = f"--retain-days goes by the date in the names of results, and {name} has none"
-        problems.append(f"{message}: put {{date}} into the results of the job file")
 
 
 def _check_results(results: Path, inputs: tuple[Path, ...], problems: Problems) -> None:

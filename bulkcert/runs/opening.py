@@ -128,10 +128,11 @@ def _opened(job: ResolvedJob, new: OpenRun, earlier: Asked | None, check: Check)
         protected = protected_of(opened, job.options.protect)
     store.leave_out(check.reasons().iter_rows())
     lifted = set(protected) - set(queries.rows(store.db, queries.LEFT_ALONE)) if protected else ()
+    plan = job.plan.record if job.plan is not None else None
     if earlier is not None:
         reopen(opened, job.options.retry)
+        plan = plan or opened.plan
     prove_columns(job.files.results, opened.pinned)
-    plan = job.plan.record if job.plan is not None else opened.plan
     if job.options.require:
         confirm_required(job.options, plan)
     return Run(job, opened, check, len(lifted), plan, replaces)

@@ -1,4 +1,4 @@
-"""The options of all commands, as they are typed: their types, their help, how they are read.
+"""The options of run, and those that several commands share, as they are typed: types, help, how they are read.
 
 Each is also a variable ``BULKCERT_…`` and a key of a job file. Nothing heavy is imported here, and no methods are
 made that nobody calls, so that help is quick; what options mean together is resolved in ``job``.
@@ -10,11 +10,11 @@ from typing import Annotated, Literal, TypeVar, dataclass_transform, get_args
 
 from cyclopts import Group, Parameter
 
+from bulkcert.formats import SUFFIXES_SHOWN
 from bulkcert.log import LogFormat
 from bulkcert.runs.converters import moment, names_of, whole_number
 from bulkcert.service.limits import ACCOUNT_LIMIT, ADDRESS_LIMIT
 from bulkcert.store.outcome import Retried
-from bulkcert.store.paths import SUFFIXES_SHOWN
 from bulkcert.words import Language
 
 MAIN = Group("What and where", sort_key=0)  # where no other is named

@@ -11,10 +11,10 @@ import polars as pl
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input import ROW, PinnedList, annotated
 from bulkcert.output.evidence import prove
-from bulkcert.runs.command_options import VerifyOptions, carried, changed
 from bulkcert.runs.job import ResolvedJob, resolve
 from bulkcert.runs.opened import OpenRun, confirm_instance, confirm_real, pinned_of, remove
 from bulkcert.runs.options import OF_ONE_START, CallOptions, Options, ResumeOptions
+from bulkcert.runs.other_options import VerifyOptions, carried, changed
 from bulkcert.service.regions import same_service
 from bulkcert.store import queries, read_states
 from bulkcert.store.outcome import Outcome

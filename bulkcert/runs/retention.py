@@ -5,20 +5,39 @@ import re
 from collections.abc import Iterator
 from datetime import date, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.output.files import clear_left
-from bulkcert.runs.job import DATE, ResolvedJob
+from bulkcert.runs.converters import Problems
 from bulkcert.store import lock, queries
 from bulkcert.store.database import reading
 from bulkcert.store.paths import SUFFIX, RunFiles
 from bulkcert.store.sessions import Asked
 from bulkcert.store.status import RunStatus, State, status_in
 
+if TYPE_CHECKING:
+    from bulkcert.runs.job import ResolvedJob
+
+MOST_DAYS = 36_525
+"""Days that files may be kept, a hundred years."""
+
+DATE = re.compile(r"(?<!\d)\d{4}-\d{2}-\d{2}(?!\d)")
+"""A date as ``{date}`` of a job file writes it."""
+
 _TIME = re.compile(r"(?<!\d)\d{2}-\d{2}-\d{2}(?!\d)")
 
 
-def remove_old(job: ResolvedJob, exit_status: int, today: date) -> dict[Path, str]:
+def check_retention(days: int, name: str, problems: Problems) -> None:
+    """Adds what is wrong with ``--retain-days`` for results of a name to the problems."""
+    if not 1 <= days <= MOST_DAYS:
+        problems.append(f"--retain-days must be from 1 to {MOST_DAYS:,} days, not {days}")
+    if not DATE.search(name):
+        message = f"--retain-days goes by the date in the names of results, and {name} has none"
+        problems.append(f"{message}: put {{date}} into the results of the job file")
+
+
+def remove_old(job: "ResolvedJob", exit_status: int, today: date) -> dict[Path, str]:
     """Removes what bulkcert has written of runs that are older than ``--retain-days`` allows, after one that finished.
 
     An earlier run of the job is one in the same directory whose name differs in date and time alone, and that is of
@@ -64,7 +83,7 @@ def _shape(name: str) -> str:
     return _TIME.sub("{time}", DATE.sub("{date}", name))
 
 
-def _remove(files: RunFiles, job: ResolvedJob) -> str:
+def _remove(files: RunFiles, job: "ResolvedJob") -> str:
     """Removes the files of a run, the store last; returns why they are kept, or an empty text."""
     if lock.is_held(files.lock):
         return "it is running"
@@ -86,7 +105,7 @@ def _remove(files: RunFiles, job: ResolvedJob) -> str:
     return reason
 
 
-def _kept(status: RunStatus, asked: Asked, job: ResolvedJob) -> str:
+def _kept(status: RunStatus, asked: Asked, job: "ResolvedJob") -> str:
     """Returns why a run that nobody holds is kept, or an empty text."""
     # What the job leaves to the rows of its lists may be another one each time.
     of_place = job.instance in ("", asked.instance) and str(job.endpoint) in ("", asked.endpoint)

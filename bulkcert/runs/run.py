@@ -2,7 +2,6 @@
 
 import os
 import sqlite3
-import time
 from collections import Counter
 from collections.abc import Iterator
 from itertools import chain
@@ -37,10 +36,6 @@ from bulkcert.store.outcome import Outcome
 from bulkcert.store.sessions import ChangeRecord, PlanRecord
 from bulkcert.store.store import now_ms
 from bulkcert.words import counted
-
-BELIEVED_S = 15 * 60
-"""How long a preflight is believed: long enough to call a few rows and see what came of them, too short for a night, in
-which devices connect and others change what the run has not called."""
 
 
 class Run(msgspec.Struct):
@@ -82,7 +77,7 @@ class Run(msgspec.Struct):
             self.is_undone = self.opened.status().is_undone
         if self.is_undone:
             return
-        is_old = self.plan is not None or _is_old(queries.preflight_at(db))  # under a plan every start reads
+        is_old = self.plan is not None or read_states.is_old(queries.preflight_at(db))  # under a plan every start reads
         self.preflights = self.mode != "never" and is_old
         if self.preflights and queries.counts(db, rows).to_call:
             read_states.forget_unchanged(self.opened.store)
@@ -137,7 +132,7 @@ class Run(msgspec.Struct):
     @property
     def is_out_of_date(self) -> bool:
         """Whether what this start has read is too long ago to be believed."""
-        return self.read_at is not None and _is_old(self.read_at)
+        return self.read_at is not None and read_states.is_old(self.read_at)
 
     async def preflight(self, supervision: Supervision) -> None:
         """Reads what somebody is asked about, before anything is asked: nothing of it is kept unless a session begins.
@@ -221,7 +216,7 @@ class Run(msgspec.Struct):
         if self.read_at is not None:
             await after_reads(self.progress)
         async with session(opened, job, supervision, self._stats(), deadline=options.deadline) as lanes:
-            if self.read_at is None and _is_old(queries.preflight_at(opened.store.db)):
+            if self.read_at is None and read_states.is_old(queries.preflight_at(opened.store.db)):
                 await self._read_states(lanes)
             if self.read_at is not None:
                 await anyio.to_thread.run_sync(lambda: opened.store.note(preflight_at=self.read_at))
@@ -282,11 +277,6 @@ class Run(msgspec.Struct):
             else:
                 store.keep_draft()
         return finalize(self.opened, self.progress.stop)
-
-
-def _is_old(preflight_at: int | None) -> bool:
-    """Returns whether what was read at a time, Unix milliseconds, is not to be believed any more."""
-    return preflight_at is None or not 0 <= time.time() * 1000 - preflight_at <= BELIEVED_S * 1000
 
 
 def _states(

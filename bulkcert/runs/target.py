@@ -66,9 +66,12 @@ def resolve_target(options: ServiceOptions, problems: Problems, *, named_by_rows
     Raises:
         BulkcertError: There is no such region.
     """
-    endpoint = _endpoint(options, problems, named_by_rows=named_by_rows)
+    if options.endpoint:
+        endpoint = _url(options.endpoint, problems)
+    else:
+        endpoint = _in_region(options, problems, named_by_rows=named_by_rows)
     addresses = _addresses(options.source_address, problems)
-    opener = _opener(options, problems)
+    opener = _opener(options, problems) if options.cluster or options.keys or options.lanes > 0 else None
     problems.extend(wrong_limits(options.rate, options.per_address_rate, len(addresses) + max(0, options.lanes)))
     if not options.limits_raised:
         problems.extend(above_documented(options.rate, options.per_address_rate))
@@ -77,17 +80,7 @@ def resolve_target(options: ServiceOptions, problems: Problems, *, named_by_rows
             problems.append("--instance is missing: the ID of the instance that holds the certificates")
     elif problem := wrong_instance(options.instance):
         problems.append(problem)
-    if not len(addresses) <= options.max_in_flight <= MOST_IN_FLIGHT:
-        allowed = f"at least 1 for each source address, and at most {MOST_IN_FLIGHT:,}"
-        problems.append(f"--max-in-flight must be {allowed}, not {options.max_in_flight:,}")
-    problems.extend(
-        f"--{name.replace('_', '-')} must be at least {least}, not {value}"
-        for name, least in LEAST.items()
-        if (value := getattr(options, name, None)) is not None and value < least
-    )
-    if not 0 < options.timeout <= LONGEST_TIMEOUT_S:
-        message = f"--timeout must be a number of seconds above 0, {LONGEST_TIMEOUT_S:g} at most"
-        problems.append(f"{message}, not {options.timeout:g}")
+    _check_numbers(options, len(addresses), problems)
     return Target(
         instance=options.instance.strip(),
         endpoint=endpoint,
@@ -100,6 +93,20 @@ def resolve_target(options: ServiceOptions, problems: Problems, *, named_by_rows
         remote_lanes=options.lanes,
         opener=opener,
     )
+
+
+def _check_numbers(options: ServiceOptions, addresses: int, problems: Problems) -> None:
+    if not addresses <= options.max_in_flight <= MOST_IN_FLIGHT:
+        allowed = f"at least 1 for each source address, and at most {MOST_IN_FLIGHT:,}"
+        problems.append(f"--max-in-flight must be {allowed}, not {options.max_in_flight:,}")
+    problems.extend(
+        f"--{name.replace('_', '-')} must be at least {least}, not {value}"
+        for name, least in LEAST.items()
+        if (value := getattr(options, name, None)) is not None and value < least
+    )
+    if not 0 < options.timeout <= LONGEST_TIMEOUT_S:
+        message = f"--timeout must be a number of seconds above 0, {LONGEST_TIMEOUT_S:g} at most"
+        problems.append(f"{message}, not {options.timeout:g}")
 
 
 def wrong_limits(account: int, address: int, lanes: int) -> Iterator[str]:
@@ -191,9 +198,8 @@ def sending(service: Target, warn: Callable[[str], None]) -> Iterator[None]:
 
 def wrong_instance(instance: str) -> str:
     """Returns why a text cannot be the ID of an instance, or an empty text if it can."""
-    if re.fullmatch(INSTANCE_ID, instance):
-        return ""
-    return f"--instance {instance!r} must be letters, digits, - and _ only, as in post-cn-7mz2d000001"
+    wrong = f"--instance {instance!r} must be letters, digits, - and _ only, as in post-cn-7mz2d000001"
+    return "" if re.fullmatch(INSTANCE_ID, instance) else wrong
 
 
 def confirm_region(region: str) -> None:
@@ -218,9 +224,7 @@ def region_url(region: str, *, vpc: bool) -> httpx.URL:
     return httpx.URL(f"https://{region_host(region, vpc=vpc)}")
 
 
-def _endpoint(options: ServiceOptions, problems: Problems, *, named_by_rows: bool) -> httpx.URL:
-    if options.endpoint:
-        return _url(options.endpoint, problems)
+def _in_region(options: ServiceOptions, problems: Problems, *, named_by_rows: bool) -> httpx.URL:
     if not options.region and named_by_rows:
         return httpx.URL("")
     if not options.region:

@@ -21,9 +21,9 @@ from bulkcert.input import ROW, ca_keys
 from bulkcert.log import bind
 from bulkcert.output.failed import FailedRows
 from bulkcert.output.summary import utc
-from bulkcert.runs.command_options import VerifyOptions
 from bulkcert.runs.job import check_required, confirm_required
 from bulkcert.runs.opened import OpenRun
+from bulkcert.runs.other_options import VerifyOptions
 from bulkcert.runs.session import session, summarize
 from bulkcert.runs.target import refuse
 from bulkcert.service.actions import Action, Status

@@ -19,9 +19,10 @@ import msgspec
 from bulkcert.service.actions import VERSION, Operation
 from bulkcert.service.classification import Classification, Page, classify, classify_failure, with_clock
 from bulkcert.service.codes import CLOCK_REFUSED, Verdict
+from bulkcert.service.connection import CONNECTING
 from bulkcert.service.credentials import CredentialProvider
 from bulkcert.service.signing import Credentials, Signing, canonical_query, signing
-from bulkcert.service.transport import CONNECTING, NO_BODY, Transport
+from bulkcert.service.transport import NO_BODY, Transport
 
 
 class Response(Classification, frozen=True, kw_only=True, array_like=True):

@@ -17,6 +17,9 @@ from typing import NamedTuple, cast
 import httptools
 import httpx
 
+CONNECTING = 0.5
+"""Share of a call's time for connecting: a host that never answers is no answer that never came."""
+
 MOST_HEAD = 65_536
 """Bytes that may come before the body of an answer."""
 

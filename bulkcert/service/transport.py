@@ -19,9 +19,6 @@ from bulkcert.service.tls import SecureConnection, TrustContext, secured
 IDLE_S = 30.0
 """How long an idle connection is kept: longer than any pause between two calls of a lane at work."""
 
-CONNECTING = 0.5
-"""Share of a call's time for connecting: a host that never answers is no answer that never came."""
-
 SPARE = 16
 """Idle connections that are kept for calls to come: a call that must first connect is sent late, and then together
 with those behind it. More would be opened for nothing, and hundreds at once hold up the first calls."""

@@ -1,5 +1,6 @@
 """States of certificates, as they were read before the calls and read back after them, in the store of a run."""
 
+import time
 from collections.abc import Callable, Iterable, Mapping
 
 from bulkcert.service.actions import ACTIONS
@@ -7,6 +8,15 @@ from bulkcert.store import queries, statements
 from bulkcert.store.evidence import Serials, digest_of
 from bulkcert.store.outcome import Outcome
 from bulkcert.store.store import Store
+
+BELIEVED_S = 15 * 60
+"""How long a preflight is believed: long enough to call a few rows and see what came of them, too short for a night, in
+which devices connect and others change what the run has not called."""
+
+
+def is_old(preflight_at: int | None) -> bool:
+    """Returns whether what was read at a time, Unix milliseconds, is not to be believed any more."""
+    return preflight_at is None or not 0 <= time.time() * 1000 - preflight_at <= BELIEVED_S * 1000
 
 
 def keep(store: Store, states: Iterable[tuple[int, Serials, str, int | None]]) -> None:

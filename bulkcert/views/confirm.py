@@ -156,10 +156,8 @@ def show_undo(undo: Undo) -> None:
         say(f"{tr('to undo')}{tr(': ')}{what}{tr('; ')}{about(undo.calls / undo.service.rate)}")
         show(_undo(undo), stderr)
         if undo.unknown:
-            included = (
-                tr("included: {rows}", rows=unknown) if undo.include_unknown else tr("not undone: {rows}", rows=unknown)
-            )
-            say(included, style="yellow")
+            said = later("included: {rows}") if undo.include_unknown else later("not undone: {rows}")
+            say(tr(said, rows=unknown), style="yellow")
     elif undo.unknown:
         said = later("nothing to undo: all that {results} has changed are {rows}, so they are not undone")
         say(tr(said, results=results, rows=unknown), style="yellow")

@@ -4,6 +4,7 @@ import errno
 import logging
 import os
 import re
+import shlex
 import stat
 import sys
 from collections.abc import Iterator
@@ -102,13 +103,25 @@ def wrapped(text: Text, console: Console, indent: int = 0) -> list[Text]:
 
 
 def say_step(purpose: str, command: str = "", console: Console = stderr) -> None:
-    """Prints what to do next; where a line is too short the command is below its purpose, whole, to be copied."""
+    """Prints what to do next; where a line is too short the command is below its purpose, ready to be copied."""
     line = f"{purpose}{tr(': ')}{command}" if command else purpose
     if not command or not console.is_terminal or cell_len(line) <= console.width:
         say(line, console)
         return
     say(f"{purpose}{tr(':')}", console)
-    console.print(Text(f"    {command}"))
+    for part in command_lines(command, console.width):
+        console.print(Text(part))
+
+
+def command_lines(command: str, width: int) -> Iterator[str]:
+    """Yields a command as lines for a shell, broken between its words."""
+    line = "   "
+    for word in map(shlex.quote, shlex.split(command)):
+        if len(line) + len(word) + 3 > width and line.strip():
+            yield f"{line} \\"
+            line = "     "
+        line += f" {word}"
+    yield line
 
 
 def begin_json() -> None:

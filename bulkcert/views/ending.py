@@ -115,13 +115,9 @@ def _left(summary: Summary, status: RunStatus) -> str:
     rows, what = sum(left.values()), tr(", ").join(f"{count:,} {name}" for name, count in left.items())
     if not left:
         rows, what = summary.drifted, tr("read back so")
-    return trn(
-        "{count:,} row is not in the desired state: {what}; see {file}",
-        "{count:,} rows are not in the desired state: {what}; see {file}",
-        rows,
-        what=what,
-        file=file,
-    )
+    one = later("{count:,} row is not in the desired state: {what}; see {file}")
+    many = later("{count:,} rows are not in the desired state: {what}; see {file}")
+    return trn(one, many, rows, what=what, file=file)
 
 
 def summary_rows(summary: Summary, status: RunStatus, *, calls: int) -> Iterator[tuple[str, str | Text]]:
@@ -219,15 +215,9 @@ def _read_back(verifier: "Verifier", verification: Verification) -> Iterator[tup
     opened, progress = verifier.opened, verifier.progress
     wanted = str(opened.action.desired_status)
     yield from rehearsal_line() if opened.asked.rehearsal else ()
-    yield (
-        label_of(verification),
-        tr(
-            "{results}: {rows}, desired state {state}",
-            results=opened.files.results,
-            rows=counted(opened.asked.rows, "row"),
-            state=tr(opened.action.desired),
-        ),
-    )
+    rows, state = counted(opened.asked.rows, "row"), tr(opened.action.desired)
+    said = later("{results}: {rows}, desired state {state}")
+    yield label_of(verification), tr(said, results=opened.files.results, rows=rows, state=state)
     for status, count in verification.statuses.items():
         yield "", Text(f"{count:>9,} {status}", style="green" if status == wanted else "red")
     for reason, count in verification.unread_because.items():

@@ -40,15 +40,15 @@ def advice_on(plan: "Plan", inquiry: Inquiry) -> Iterator[str]:
     elif text := on_none(action, inquiry.findings):
         yield text
     if plan.totals.not_registered and not inquiry.findings.are_swapped:
-        yield trn(
-            "{count:,} serial is not registered; {what}",
-            "{count:,} serials are not registered; {what}",
-            plan.totals.not_registered,
-            what=on_unregistered(action, protected=inquiry.check.spares_cas),
+        said = (
+            later("{count:,} serial is not registered; {what}"),
+            later("{count:,} serials are not registered; {what}"),
         )
+        what = on_unregistered(action, protected=inquiry.check.spares_cas)
+        yield trn(*said, plan.totals.not_registered, what=what)
     if plan.unread_because:
-        said = later("states cannot be read, so a run calls every row whose state was not read: {why}")
-        yield tr(said, why=plan.unread_because)
+        unread = later("states cannot be read, so a run calls every row whose state was not read: {why}")
+        yield tr(unread, why=plan.unread_because)
 
 
 def on_devices(action: Action, found: Found) -> str:

@@ -115,12 +115,8 @@ def _facts(plan: Plan) -> Iterator[tuple[str, str]]:
         if name.startswith("mq:Unregister"):
             yield "", tr("{name} is the vendor's name of the permission to inactivate; it deletes nothing", name=name)
     yield tr("clock"), _clock(plan.clock_ahead_s)
-    left_out = tr(
-        "{invalid:,} invalid, {duplicates}, {protected:,} protected",
-        invalid=plan.invalid,
-        duplicates=counted(plan.duplicates, "duplicate"),
-        protected=plan.protected,
-    )
+    counts = {"invalid": plan.invalid, "protected": plan.protected, "duplicates": counted(plan.duplicates, "duplicate")}
+    left_out = tr("{invalid:,} invalid, {duplicates}, {protected:,} protected", **counts)
     yield tr("input"), f"{plan.input}{tr(': ')}{counted(plan.rows, 'row')} ({left_out})"
     if plan.protection:
         yield tr("protected"), plan.protection
@@ -154,10 +150,8 @@ def _clock(ahead_s: float | None) -> str:
         return tr("difference to the service's not known")
     if abs(ahead_s) <= CLOCK_GRAIN_S:
         return tr("the same as the service's, within about 2 s")
-    ahead, behind = (
-        later("{seconds:,.0f} s ahead of the service's (15 minutes are allowed)"),
-        later("{seconds:,.0f} s behind the service's (15 minutes are allowed)"),
-    )
+    ahead = later("{seconds:,.0f} s ahead of the service's (15 minutes are allowed)")
+    behind = later("{seconds:,.0f} s behind the service's (15 minutes are allowed)")
     return tr(ahead if ahead_s > 0 else behind, seconds=abs(ahead_s))
 
 

@@ -86,9 +86,8 @@ def line_of(status: RunStatus) -> str:
     if newest is None or stats is None or not is_running(status):
         return f"{rehearsal}{_state(status)}"
     silent = f"; no sign of life for {duration(silent_s(newest))}" if status.state is State.STALLED else ""
-    return (
-        f"{_clock(seen_at(newest))} {rehearsal}{stats.phase}: {done_of(stats, newest.kind)}; {figures(stats)}{silent}"
-    )
+    done = done_of(stats, newest.kind)
+    return f"{_clock(seen_at(newest))} {rehearsal}{stats.phase}: {done}; {figures(stats)}{silent}"
 
 
 def figures(stats: Stats) -> str:
@@ -115,9 +114,8 @@ def _state(status: RunStatus) -> Text:
     newest, stats = acting(status), figures_of(acting(status))
     if status.state is State.STARTING or newest is None:
         who = f": {status.holder}" if status.holder and status.holder.pid else ""
-        return Text(
-            f"starting{who}; this session has changed nothing yet: it reads list and states, or waits for an answer"
-        )
+        waits = "this session has changed nothing yet: it reads list and states, or waits for an answer"
+        return Text(f"starting{who}; {waits}")
     who = f"process {newest.pid} on {newest.host}"
     if status.state is State.RUNNING:
         if (pause := status.pause) is not None:

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
+from bulkcert.formats import SUFFIXES_SHOWN
 from bulkcert.log import LogFormat
 from bulkcert.runs.converters import seconds
 from bulkcert.runs.options import (
@@ -26,7 +27,6 @@ from bulkcert.runs.options import (
     number,
 )
 from bulkcert.service.codes import StatusTable
-from bulkcert.store.paths import SUFFIXES_SHOWN
 
 
 @grouped
