@@ -185,7 +185,7 @@ def test_a_lane_throughout(tmp_path, service):
     Nowhere: in no list of processes, in no file, and in nothing that is shown. What coordinator and lane say to each
     other is looked at in ``test_fleet``.
     """
-    service.seed(write_devices(tmp_path / "d.csv", 120, cas=12))
+    service.seed(write_devices(tmp_path / "d.csv", 120, cas=120))
     service.tell("access-key", id=LANE_KEY, secret=LANE_SECRET, token=TOKEN)
     port, shown, far = free_port(), [], {}
     cluster = ("--cluster", f"tcp://127.0.0.1:{port}", "--lanes", "1", "--rate", "100", "--per-address-rate", "60")
