@@ -16,7 +16,7 @@ from bulkcert.runs.opened import OpenRun, confirm_instance, confirm_real, pinned
 from bulkcert.runs.options import OF_ONE_START, CallOptions, Options, ResumeOptions
 from bulkcert.runs.other_options import VerifyOptions, carried, changed
 from bulkcert.service.regions import same_service
-from bulkcert.store import queries, read_states
+from bulkcert.store import lock, queries, read_states
 from bulkcert.store.outcome import Outcome
 from bulkcert.store.paths import RunFiles
 from bulkcert.store.sessions import Asked, Session
@@ -34,9 +34,7 @@ def left_of(files: RunFiles, options: ResumeOptions) -> ResolvedJob | VerifyOpti
     """
     status = status_of(files)
     if (asked := status.asked) is None:
-        raise BulkcertError(
-            ExitStatus.CANNOT_WRITE, f"another process holds {files.folder}: {status.holder}", "Wait until it ends."
-        )
+        raise lock.held(files.lock)
     confirm_real(files, asked, "resume")
     session = None if options.retry else _interrupted(status)
     if session is not None and session.kind == "undo":
