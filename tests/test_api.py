@@ -245,6 +245,7 @@ async def test_the_command_logs_the_same(job, caplog):
 def test_importing_it_is_light():
     """The names are loaded when they are used; all of them are there, and no other."""
     code = "import sys, bulkcert; assert not {'anyio', 'cyclopts', 'polars'} & {*sys.modules}; bulkcert.run"
+    code += "; assert not {'prometheus_client', 'apprise', 'jinja2', 'uvicorn', 'distributed'} & {*sys.modules}"
     subprocess.run([sys.executable, "-c", code], check=True)
 
     assert all(getattr(bulkcert, name) for name in bulkcert.__all__)

@@ -9,9 +9,10 @@ and then the cancellation is raised; the run can be resumed.
 import logging
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack, closing, nullcontext
+from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
 from datetime import datetime
 from functools import partial
+from typing import TYPE_CHECKING
 
 import polars as pl
 from anyio import to_thread
@@ -37,11 +38,13 @@ from bulkcert.store.paths import RunFiles
 from bulkcert.store.sessions import Verification
 from bulkcert.store.status import status_of
 from bulkcert.telemetry.events import log_finished, log_started, log_verified
-from bulkcert.telemetry.metrics import Recorder
 from bulkcert.views import confirm
 from bulkcert.views.plan import Plan, make_plan
 from bulkcert.views.plan_advice import mistake
 from bulkcert.views.run_shown import on_network
+
+if TYPE_CHECKING:
+    from bulkcert.telemetry.metrics import Recorder
 
 
 async def plan(job: Job, *, on_progress: OnProgress | None = None, credentials: Credentials | None = None) -> Plan:
@@ -198,8 +201,8 @@ def results(of: Of) -> pl.LazyFrame:
 
 
 async def _run(job: ResolvedJob, context: CallContext) -> Summary:
-    started, file = time.monotonic(), job.options.metrics_file
-    with nullcontext() if file is None else Recorder(job, file, _warn) as recorder:
+    started = time.monotonic()
+    with _recorded(job) as recorder:
         run = await to_thread.run_sync(open_run, job)
         with closing(run.opened):
             log_started(run)
@@ -221,6 +224,14 @@ async def _run(job: ResolvedJob, context: CallContext) -> Summary:
             recorder.exit_status = summary.exit_status
     log_finished(summary, run.progress, started)
     return summary
+
+
+def _recorded(job: ResolvedJob) -> AbstractContextManager["Recorder | None"]:
+    if job.options.metrics_file is None:
+        return nullcontext()
+    from bulkcert.telemetry.metrics import Recorder  # noqa: PLC0415 - what few runs need, and costs each start
+
+    return Recorder(job, job.options.metrics_file, _warn)
 
 
 async def _verify(files: RunFiles, options: VerifyOptions, context: CallContext) -> Verification:
