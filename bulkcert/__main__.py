@@ -5,8 +5,7 @@ import os
 import sys
 from contextlib import suppress
 
-from bulkcert import __version__
-from bulkcert.commands import OVERVIEW, versions
+from bulkcert.commands import shown_at_once
 
 # polars' allocator gives memory back soon, not after ten seconds: the passes over a long list do not add up.
 os.environ.setdefault("_RJEM_MALLOC_CONF", "dirty_decay_ms:20,muzzy_decay_ms:0")
@@ -30,14 +29,8 @@ def _is_written(text: str) -> bool:
 def main() -> None:
     """Runs the command; Ctrl-C ends it without a traceback even while it is still being loaded."""
     try:
-        match sys.argv[1:]:
-            case ["--version" | "-V" | "version", *verbose] if verbose in ([], ["-v"], ["--verbose"]):
-                print(__version__)  # noqa: T201 - the answer
-                for name, value in versions().items() if verbose else ():
-                    print(f"{name:<26}{value}")  # noqa: T201
-                return
-            case [] | ["--help" | "-h"] if _is_written(OVERVIEW):
-                return
+        if (shown := shown_at_once(sys.argv[1:])) and _is_written(shown):
+            return
         from bulkcert.cli import main as launch  # noqa: PLC0415 - takes a while
     except KeyboardInterrupt:
         sys.exit(130)

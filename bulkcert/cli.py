@@ -14,7 +14,7 @@ from cyclopts import App, Parameter
 from cyclopts.config import Dict, Env
 from rich.console import Console
 
-from bulkcert.commands import COMMANDS, OVERVIEW
+from bulkcert.commands import COMMANDS, shown_at_once
 from bulkcert.commands.help import PLAIN_WIDTH, show_panel, topics
 from bulkcert.errors import BulkcertError, DroppedSignals, ExitStatus, end_on_signals, own_error
 from bulkcert.job_file import options_of_job
@@ -211,10 +211,10 @@ def _whatever() -> tuple[type[BaseException], ...]:
 
 def _done(typed: list[str]) -> object:
     """Does what is typed; returns what the command returned."""
+    if shown := shown_at_once(typed):
+        sys.stdout.write(shown)
+        return ExitStatus.OK
     match typed:
-        case [] | ["--help" | "-h"]:
-            sys.stdout.write(OVERVIEW)
-            return ExitStatus.OK
         case [command, *options] if command in COMMANDS and {"--help", "-h"} & {*options}:
             app.meta.help_print([command])
             return ExitStatus.OK

@@ -447,13 +447,13 @@ def test_full_stdout(place):
 
 @pytest.mark.parametrize(
     ("command", "unbuffered"),
-    [(("report", "--format", "text"), ""), (("--help",), "1")],
+    [(("report", "--format", "text"), ""), (("--help",), "1"), (("--version",), ""), (("version", "-v"), "1")],
 )
 def test_stdout_that_takes_nothing(place, command, unbuffered):
     """Whoever writes to standard output, and however: 73 and why on a full disk, silence (141) if nobody reads."""
     name, *options = command
     env = {"PYTHONUNBUFFERED": unbuffered}
-    if name != "--help":
+    if name == "report":
         place.run("--yes", "-q").ended(0)
         options = [place.results, *options]
     with Path("/dev/full").open("wb") as full:

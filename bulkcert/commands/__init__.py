@@ -9,6 +9,8 @@ import re
 from importlib import import_module
 from typing import NamedTuple
 
+from bulkcert import __version__
+
 
 class Command(NamedTuple):
     """A command of the command line.
@@ -102,6 +104,17 @@ def do(command: str, *arguments: object, **options: object) -> int:
     gc.set_threshold(GARBAGE_AFTER)
     gc.enable()
     return int(function(*arguments, **options))
+
+
+def shown_at_once(typed: list[str]) -> str:
+    """Returns what answers before anything is loaded, the first page or the version; empty where it is a command."""
+    match typed:
+        case [] | ["--help" | "-h"]:
+            return OVERVIEW
+        case ["--version" | "-V" | "version", *verbose] if verbose in ([], ["-v"], ["--verbose"]):
+            lines = [f"{name:<26}{value}" for name, value in versions().items()] if verbose else []
+            return "\n".join([__version__, *lines, ""])
+    return ""
 
 
 def versions() -> dict[str, str]:
