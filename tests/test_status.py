@@ -12,7 +12,7 @@ from program import here
 from rich.text import Text
 
 from bulkcert.engine.figures import LastError
-from bulkcert.store import lock
+from bulkcert.store import lock, queries
 from bulkcert.store.outcome import DESIRED
 from bulkcert.store.sessions import Verification
 from bulkcert.store.status import State, status_of
@@ -277,6 +277,17 @@ def test_an_error_that_a_repeat_has_put_right_is_not_red(row_ended, style):
     error = LastError("SystemOverFlow", "busy", datetime.now(UTC), count=5, row=row_ended)
 
     assert [str(text.style) for _, text in _errors([error])] == [style]
+
+
+@pytest.mark.parametrize("undone_at", [None, 0])
+def test_a_killed_undo_is_not_read_row_by_row(tmp_path, monkeypatch, undone_at):
+    """Of a million rows that would take as long as all the rest; only what is left after an undo needs it."""
+    counted = []
+    monkeypatch.setattr(queries, "unknown_before", lambda _: counted.append(1) or 7)
+    undo = session("undo", after_ms=60_000, ended=undone_at)
+    files = made_run(tmp_path, ["undone", row(claimed_by=2, sent=True)], [ENDED, undo])
+    assert status_of(files, brief=True).unknown_before == len(counted) * 7 == (7 if undone_at == 0 else 0)
+    assert status_of(files).unknown_before == 7
 
 
 def test_stalled(tmp_path):

@@ -175,7 +175,7 @@ async def resume(
     files, now = files_of(of), {"retry": retry, "limit_rows": limit_rows, "deadline": deadline}
 
     async def work(context: CallContext) -> Summary | UndoResult | Verification:
-        given = stored_options(status_of(files), retries=bool(retry))
+        given = stored_options(status_of(files, brief=True), retries=bool(retry))
         stored = {name.replace("-", "_"): value for name, value in given.items()}
         options = converted(ResumeOptions, stored | now | {"confirm_devices": confirm_devices, "yes": True})
         match await to_thread.run_sync(left_of, files, options):

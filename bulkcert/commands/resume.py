@@ -44,7 +44,7 @@ def stored_options(typed: Mapping[str, str]) -> dict[str, Any]:
     """Returns what an earlier session of the run that is meant was given; ``typed`` is what was given now."""
     state_dir = Path(typed["--state-dir"]) if "--state-dir" in typed else None
     try:
-        status = status_of(RunFiles.named_by(Path(typed["--results"]), state_dir))
+        status = status_of(RunFiles.named_by(Path(typed["--results"]), state_dir), brief=True)
         return resuming.stored_options(status, retries="--retry" in typed)
     except BulkcertError:  # what is wrong with the run is said by the command itself
         return {}

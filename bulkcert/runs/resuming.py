@@ -32,7 +32,7 @@ def left_of(files: RunFiles, options: ResumeOptions) -> ResolvedJob | VerifyOpti
     Raises:
         BulkcertError: There is no such run, or another process holds it.
     """
-    status = status_of(files)
+    status = status_of(files, brief=True)
     if (asked := status.asked) is None:
         raise lock.held(files.lock)
     confirm_real(files, asked, "resume")

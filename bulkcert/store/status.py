@@ -179,7 +179,7 @@ def status_in(
 ) -> RunStatus:
     """Returns the status of a run, as its store says, for a ``holder`` who is not the one who asks.
 
-    A ``brief`` one leaves ``unknown_before`` 0 unless the run was undone: finding it reads every row.
+    A ``brief`` one leaves ``unknown_before`` 0 unless an undo has ended: finding it reads every row.
     """
     evidence.confirm_mirrors(db)
     asked = queries.asked(db)
@@ -188,10 +188,11 @@ def status_in(
     outcomes, left_alone, to_call = queries.counts(db, asked.rows)
     desired = ACTIONS[asked.action].desired_status
     drifted, maybe_undone = queries.drifted(db, desired), queries.count(db, queries.MAYBE_UNDONE)
-    about_undo = holder is None and (not brief or outcomes[Outcome.UNDONE] or maybe_undone)
+    state = _state(sessions, holder)
+    about_undo = state is State.ENDED and (outcomes[Outcome.UNDONE] or maybe_undone) if brief else holder is None
     return RunStatus(
         files,
-        _state(sessions, holder),
+        state,
         asked,
         sessions,
         outcomes,
