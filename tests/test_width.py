@@ -275,6 +275,18 @@ def test_topics(printed, topic):
     assert not [word for word in re.findall(r"\w{4,}", text) if word not in shown]
 
 
+@pytest.mark.parametrize("topic", topics())
+def test_commands_of_a_topic(printed, topic):
+    """What is too long for a line is broken as a shell has it, so that it can be copied."""
+    help_(topic)
+    shown = "\n".join(printed()).replace("\\\n", "")
+    text = (DOCS / f"{topic}.md").read_text()
+
+    assert all(
+        " ".join(line.split()) in " ".join(shown.split()) for line in re.findall(r"^    (bulkcert.*)", text, re.M)
+    )
+
+
 def test_the_list_of_topics(printed):
     """Names of topics and commands are whole."""
     help_()

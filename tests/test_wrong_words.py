@@ -17,6 +17,8 @@ WORDS = {
     ("run", "--action", "inactivate-ca", "m.csv"): "after --action what follows it is named, too: --input m.csv",
     ("policy", "inactivate-devices"): 'Did you mean "inactivate-device"?',
     ("policy", "deactivate"): '". Did you mean inactivate-device?',
+    ("run", "deactivate-ca", "m.csv"): '". Did you mean inactivate-ca?',
+    ("run", "delete-device", "m.csv"): '". Did you mean inactivate-device?',
     ("status",): "RESULTS is missing: type it after the command, or name a job file (--job) with results = …",
     ("inactivate-device", "m.csv"): "an action, no command; did you mean bulkcert run inactivate-device m.csv?",
     ("run", "m.csv", "inactivate-device"): "the action comes before the list: bulkcert run inactivate-device LIST",

@@ -7,6 +7,7 @@ from bulkcert.errors import ExitStatus
 
 def emulator(settings: Settings) -> ExitStatus:
     """Serves the emulator, and prints its URL once it listens."""
-    said = '{{"url":"{}"}}' if settings.json else "listening on {}; Ctrl-C stops it"
+    has = f"it has {', '.join(settings.instances)}"
+    said = '{{"url":"{}"}}' if settings.json else f"listening on {{}}; {has}; Ctrl-C stops it"
     serve(settings, lambda url: print(said.format(url), flush=True))  # noqa: T201 - the product
     return ExitStatus.OK

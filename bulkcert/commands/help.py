@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from cyclopts.help import HelpPanel
     from rich.console import Console, ConsoleOptions
 
+_CODE = re.compile(r"^((?:    .*\n|\n(?=    ))+)", re.MULTILINE)
+
 DOCS = Path(__file__).parent.parent / "docs"
 PLAIN_WIDTH = 80
 """Columns of a help that goes into a file or a pipe, however wide the terminal is."""
@@ -64,7 +66,19 @@ def _show(text: str) -> None:
         return
     from rich.markdown import Markdown  # noqa: PLC0415 - for a terminal alone
 
-    terminal.stdout.print(Markdown(text), soft_wrap=False)
+    for number, part in enumerate(_CODE.split(text)):
+        if number % 2:
+            for line in _to_be_copied(part.splitlines()):
+                terminal.stdout.print(Text(line))
+        else:
+            terminal.stdout.print(*[""] * part.startswith("\n"), Markdown(part), sep="\n", soft_wrap=False)
+
+
+def _to_be_copied(lines: Iterable[str]) -> Iterator[str]:
+    """Yields lines of code for a terminal: Markdown's would be broken anywhere, with spaces behind what is broken."""
+    for line in lines:
+        is_long = len(line) > terminal.stdout.width and line.split()[0] in ("bulkcert", "export")
+        yield from terminal.command_lines(line, terminal.stdout.width) if is_long else [line]
 
 
 def _in_columns(lines: Iterable[str]) -> Iterator[str]:

@@ -19,6 +19,9 @@ from bulkcert.service.actions import ACTIONS
 from bulkcert.views.console import say, say_step, stderr
 from bulkcert.words import tr
 
+_NEVER_THE_NEAREST = ("deactivate", "delete-d", "disable")
+"""How actions begin that there are not, and whose nearest name would do the opposite, or delete a CA."""
+
 
 class WayOn(str):
     """A note of an error that has ended a run: the command that resumes it; empty where no calls were made."""
@@ -133,8 +136,9 @@ def _text(error: cyclopts.CycloptsError) -> str:
             text = "Unknown option: --dry-run; bulkcert plan, with the same options, says what a run would do"
         case cyclopts.CoercionError() if error.token and error.token.value.endswith(SUFFIX):
             text = f"a plan is given by its option: bulkcert run --plan {shlex.quote(error.token.value)}"
-        case cyclopts.CoercionError() if error.token and error.token.value == "deactivate":
-            text = f"{text.partition(' Did you mean')[0]} Did you mean inactivate-device?"  # never activate-…
+        case cyclopts.CoercionError() if error.token and error.token.value.startswith(_NEVER_THE_NEAREST):
+            what = "ca" if error.token.value.endswith("-ca") else "device"
+            text = f"{text.partition(' Did you mean')[0]} Did you mean inactivate-{what}?"
     return _placed(text, getattr(error, "token", None))
 
 
