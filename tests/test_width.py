@@ -283,7 +283,8 @@ def test_commands_of_a_topic(printed, topic):
     text = (DOCS / f"{topic}.md").read_text()
 
     assert all(
-        " ".join(line.split()) in " ".join(shown.split()) for line in re.findall(r"^    (bulkcert.*)", text, re.M)
+        " ".join(line.split()) in " ".join(shown.split())
+        for line in re.findall(r"^    (bulkcert.*)", text, re.MULTILINE)
     )
 
 
