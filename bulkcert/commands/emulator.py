@@ -7,7 +7,11 @@ from bulkcert.errors import ExitStatus
 
 def emulator(settings: Settings) -> ExitStatus:
     """Serves the emulator, and prints its URL once it listens."""
-    has = f"it has {', '.join(settings.instances)}"
-    said = '{{"url":"{}"}}' if settings.json else f"listening on {{}}; {has}; Ctrl-C stops it"
-    serve(settings, lambda url: print(said.format(url), flush=True))  # noqa: T201 - the product
+
+    def show(url: str) -> None:
+        has = ", ".join(settings.instances)
+        said = f'{{"url":"{url}"}}' if settings.json else f"listening on {url}; it has {has}; Ctrl-C stops it"
+        print(said, flush=True)  # noqa: T201 - the product
+
+    serve(settings, show)
     return ExitStatus.OK
