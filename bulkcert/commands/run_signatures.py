@@ -39,7 +39,7 @@ def run(action: ActionName, input_: Inputs, options: RunOptions = RunOptions()) 
 
     Args:
         action: What to do.
-        input_: The list: CSV, Parquet or NDJSON files with DeviceSn and CaSn; - is standard input.
+        input_: The list: CSV (.gz, .zst), Parquet or NDJSON files with DeviceSn and CaSn; - is standard input.
     """
     return do("run", action, input_, options)
 
