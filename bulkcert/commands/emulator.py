@@ -7,7 +7,10 @@ from bulkcert.errors import ExitStatus
 
 def emulator(settings: Settings) -> ExitStatus:
     """Serves the emulator, and prints its URL once it listens."""
-    has = f"it has {', '.join(settings.instances)}"
-    said = '{{"url":"{}"}}' if settings.json else f"listening on {{}}; {has}; Ctrl-C stops it"
-    serve(settings, lambda url: print(said.format(url), flush=True))  # noqa: T201 - the product
+
+    def listening(url: str) -> None:
+        said = f"listening on {url}; it has {', '.join(settings.instances)}; Ctrl-C stops it"
+        print(f'{{"url":"{url}"}}' if settings.json else said, flush=True)  # noqa: T201 - the product
+
+    serve(settings, listening)
     return ExitStatus.OK
