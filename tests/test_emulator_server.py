@@ -15,7 +15,6 @@ from forked import Forked
 from program import PATIENCE_S, environment, wait_for
 from test_emulator_calls import CA, DEVICE, Caller, InProcess, asked_of
 
-from bulkcert.commands import emulator as command
 from bulkcert.emulator.faults import FaultPlan
 from bulkcert.emulator.process import COMMAND, running
 from bulkcert.emulator.server import listening
@@ -173,13 +172,6 @@ async def test_port_in_use():
             await OnSocket(Settings(port=port)).__aenter__()
 
     assert refused.value.status is ExitStatus.UNAVAILABLE
-
-
-def test_it_names_its_instances_as_they_are(monkeypatch, capsys):
-    """An instance may have any name: what is printed when it listens is no pattern to be filled in."""
-    monkeypatch.setattr(command, "serve", lambda _, on_start: on_start("http://127.0.0.1:1"))
-    assert command.emulator(Settings(instances=("a{b}", "{}"))) == ExitStatus.OK
-    assert capsys.readouterr().out == "listening on http://127.0.0.1:1; it has a{b}, {}; Ctrl-C stops it\n"
 
 
 async def test_unusable_database(tmp_path):

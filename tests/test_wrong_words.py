@@ -47,6 +47,11 @@ def test_words(tokens):
     assert advice.startswith(f"See bulkcert {tokens[0] if tokens[0] in cli.COMMANDS else '--help'}")
 
 
+def test_what_is_no_action_is_not_taken_for_one():
+    """The hint at the action that was meant is for an action alone."""
+    assert refused(*RUN, "--preflight", "disabled")[0].endswith('"always", "never".')
+
+
 def test_another_encoding():
     """What is not UTF-8 can be neither kept nor shown, wherever it stands."""
     assert refused("verify", "r.csv", "--reason", "\udcff")[0] == r"'\udcff' is not UTF-8"

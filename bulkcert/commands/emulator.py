@@ -8,9 +8,10 @@ from bulkcert.errors import ExitStatus
 def emulator(settings: Settings) -> ExitStatus:
     """Serves the emulator, and prints its URL once it listens."""
 
-    def listening(url: str) -> None:
-        said = f"listening on {url}; it has {', '.join(settings.instances)}; Ctrl-C stops it"
-        print(f'{{"url":"{url}"}}' if settings.json else said, flush=True)  # noqa: T201 - the product
+    def show(url: str) -> None:
+        has = ", ".join(settings.instances)
+        said = f'{{"url":"{url}"}}' if settings.json else f"listening on {url}; it has {has}; Ctrl-C stops it"
+        print(said, flush=True)  # noqa: T201 - the product
 
-    serve(settings, listening)
+    serve(settings, show)
     return ExitStatus.OK

@@ -136,7 +136,9 @@ def _text(error: cyclopts.CycloptsError) -> str:
             text = "Unknown option: --dry-run; bulkcert plan, with the same options, says what a run would do"
         case cyclopts.CoercionError() if error.token and error.token.value.endswith(SUFFIX):
             text = f"a plan is given by its option: bulkcert run --plan {shlex.quote(error.token.value)}"
-        case cyclopts.CoercionError() if error.token and error.token.value.startswith(_NEVER_THE_NEAREST):
+        case cyclopts.CoercionError() if (
+            error.token and error.token.value.startswith(_NEVER_THE_NEAREST) and _is_action(error)
+        ):
             what = "ca" if error.token.value.endswith("-ca") else "device"
             text = f"{text.partition(' Did you mean')[0]} Did you mean inactivate-{what}?"
     return _placed(text, getattr(error, "token", None))
@@ -152,7 +154,10 @@ def _placed(text: str, token: object) -> str:
     return f"{token.source}: {text}"
 
 
+def _is_action(error: cyclopts.CoercionError) -> bool:
+    return error.argument is not None and error.argument.name.strip("-").upper() == "ACTION"
+
+
 def _misplaced(error: cyclopts.CoercionError) -> str:
     """Returns the action that stands behind a list in its place; empty where that is not what is wrong."""
-    is_action = error.argument is not None and error.argument.name.strip("-").upper() == "ACTION"
-    return next((each for each in error.root_input_tokens or () if is_action and each in ACTIONS), "")
+    return next((each for each in error.root_input_tokens or () if _is_action(error) and each in ACTIONS), "")
