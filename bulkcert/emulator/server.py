@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, MutableMapping
 from dataclasses import dataclass
 from email.utils import formatdate
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import msgspec
@@ -84,10 +84,15 @@ class Listening:
             await self._send(send, answer)
 
     async def _send(self, send: Send, answer: Answer) -> None:
-        date = formatdate(int(self.emulator.now()), usegmt=True)
-        headers = [*answer.headers, (b"date", date.encode()), (b"content-length", b"%d" % len(answer.body))]
+        date, length = _date(int(self.emulator.now())), b"%d" % len(answer.body)
+        headers = [*answer.headers, (b"date", date), (b"content-length", length)]
         await send({"type": "http.response.start", "status": answer.status, "headers": headers})
         await send({"type": "http.response.body", "body": answer.body})
+
+
+@lru_cache(maxsize=1)
+def _date(now: int) -> bytes:
+    return formatdate(now, usegmt=True).encode()
 
 
 async def _body(receive: Receive) -> bytes:

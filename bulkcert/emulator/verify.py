@@ -5,6 +5,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 from hashlib import sha256
 
 from bulkcert.emulator.messages import Refusal, Request
@@ -64,8 +65,9 @@ class Nonces:
         return True
 
 
+@lru_cache(maxsize=64)
 def _unix_time(date: str) -> float:
-    """Returns a date in Unix seconds."""
+    """Returns a date in Unix seconds; cached, since all calls of one second carry the same text."""
     if not _DATE.fullmatch(date):
         raise Refusal("InvalidTimeStamp.Format")
     try:
