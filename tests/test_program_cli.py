@@ -1,21 +1,9 @@
 """The command line as a whole: what each action does, where options come from, what is said when they are wrong."""
 
 import json
-import signal
 
 import pytest
-from program import (
-    INSTANCE,
-    NO_KEY,
-    UNHURRIED,
-    bulkcert,
-    here,
-    outcomes,
-    read_results,
-    start,
-    summary_of,
-    write_devices,
-)
+from program import INSTANCE, NO_KEY, UNHURRIED, bulkcert, here, outcomes, read_results, summary_of, write_devices
 
 from bulkcert.service.actions import ACTIONS, OPERATIONS
 
@@ -230,17 +218,6 @@ def test_rehearse_a_job_of_the_environment(tmp_path, job):
     """BULKCERT_JOB and the like are the rehearsal's, not its emulator's."""
     env = {"BULKCERT_JOB": str(job()), "BULKCERT_CLOCK_OFFSET": "7200", **NO_KEY}
     here("rehearse", env=env, cwd=tmp_path).ended(0)
-
-
-def test_an_emulator_names_its_instances():
-    """It says where it listens and which instances it has, whatever they are called."""
-    with start("emulator", "--port", "0", "--instance", "a{b}", "--instance", "c") as child:
-        said = child.stdout.readline()
-        child.send_signal(signal.SIGTERM)
-        child.communicate()
-
-    assert said.startswith(b"listening on http://127.0.0.1:")
-    assert b"it has a{b}, c; " in said
 
 
 def test_rehearse_faults(tmp_path):
