@@ -309,7 +309,8 @@ class Arrivals:
         self._running, self._seen = running, 0
 
     def new(self):
-        """Returns the calls that came since the last time."""
+        """Returns the calls that came since the last time, those included that a killed session has just sent."""
+        self._running.hear_out()
         calls = self._running.calls()[self._seen :]
         self._seen += len(calls)
         return calls

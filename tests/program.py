@@ -26,6 +26,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from unittest.mock import patch
 
+import anyio
 import pytest
 from anyio.from_thread import start_blocking_portal
 from forked import Forked
@@ -343,6 +344,17 @@ class Emulator:
     def calls(self):
         """Returns the calls so far in order of arrival; see ``recorded``."""
         return [*self._calls]
+
+    def hear_out(self):
+        """Waits until all is read that clients have sent which are gone: on a busy machine that may be late."""
+        mine, gone = f":{int(self.url.rpartition(':')[2]):04X}", "08"  # CLOSE_WAIT
+
+        def is_unread():
+            sockets = (line.split() for line in Path("/proc/net/tcp").read_text().splitlines())
+            return any(each[1].endswith(mine) and each[3] == gone for each in sockets)
+
+        wait_for(None, lambda: not is_unread())
+        self._portal.call(anyio.sleep, 0.01)  # what was read is answered
 
 
 @contextmanager
