@@ -42,9 +42,9 @@ COMMANDS = {
     "emulator": Command("signatures", "0 stopped · 2 options · 66 no list · 69 no port · 73 disk"),
     "cluster": Command("signatures", "0 done · 2 options · 73 disk"),
     "lane": Command("signatures", "0 stopped, its calls reported · 2 options · 66 keys · 77 access"),
-    "run": Command("run_signatures", _RUN),
-    "resume": Command("run_signatures", _RUN),
-    "undo": Command("run_signatures", _RUN),
+    "run": Command("change_signatures", _RUN),
+    "resume": Command("change_signatures", _RUN),
+    "undo": Command("change_signatures", _RUN),
     "verify": Command("run_signatures", _RUN),
     "status": Command(
         "run_signatures", "0 running or done · 66 no such run · 75 interrupted · otherwise that of the run"

@@ -11,8 +11,9 @@ from bulkcert.emulator.limits import Report
 from bulkcert.emulator.settings import CREDENTIALS
 from bulkcert.errors import ExitStatus
 from bulkcert.log import bind
+from bulkcert.runs.converters import carried
 from bulkcert.runs.options import CallOptions, Options
-from bulkcert.runs.other_options import Stage, VerifyOptions, carried
+from bulkcert.runs.other_options import Stage, VerifyOptions
 from bulkcert.runs.rehearsal import staged
 from bulkcert.service.actions import ActionName
 from bulkcert.service.credentials import FixedCredentials

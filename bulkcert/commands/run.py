@@ -17,10 +17,10 @@ from bulkcert.job_file import STARTED
 from bulkcert.log import is_json
 from bulkcert.output.summary import Summary
 from bulkcert.runs.approval import signature_of
+from bulkcert.runs.converters import carried
 from bulkcert.runs.job import ResolvedJob, resolve
 from bulkcert.runs.opening import open_run
 from bulkcert.runs.options import PlanOptions, RunOptions
-from bulkcert.runs.other_options import carried
 from bulkcert.runs.retention import remove_old
 from bulkcert.runs.run import Run
 from bulkcert.runs.target import refuse, sending

@@ -1,4 +1,4 @@
-"""What the commands take that make a run or are about one."""
+"""What the commands take that are about a run and change nothing by themselves."""
 
 from pathlib import Path
 from typing import Annotated
@@ -11,70 +11,18 @@ from bulkcert.report import Format
 from bulkcert.runs.converters import names_of
 from bulkcert.runs.options import (
     MAIN,
-    SAFETY,
-    CallOptions,
     GuardOptions,
-    Inputs,
     Results,
-    ResumeOptions,
-    RunOptions,
     StateOptions,
     number,
 )
 from bulkcert.runs.other_options import ReportOptions, VerifyOptions
-from bulkcert.service.actions import ActionName
 from bulkcert.store.outcome import Outcome
 
 OfStore = Annotated[Path, Parameter(name="--results")]
 
 
 Output = Annotated[Path | None, Parameter(name=["--output", "-o"], metavar="FILE")]
-
-
-def run(action: ActionName, input_: Inputs, options: RunOptions = RunOptions()) -> int:
-    """Make one call for each row of a list; write the outcomes.
-
-    bulkcert run inactivate-device devices.csv --instance ID --region REGION
-    bulkcert run inactivate-device devices.csv --job where.toml --limit-rows 100
-
-    Args:
-        action: What to do.
-        input_: The list: CSV (.gz, .zst), Parquet or NDJSON files with DeviceSn and CaSn; - is standard input.
-    """
-    return do("run", action, input_, options)
-
-
-def resume(results: Results, *, options: ResumeOptions = ResumeOptions()) -> int:
-    """Resume what was interrupted, or retry failed rows.
-
-    bulkcert resume devices.inactivate-device.results.csv
-    bulkcert resume devices.inactivate-device.results.csv --retry failed,unknown
-
-    The list is not needed. What the newest start of the run, undo or watch was
-    given holds unless it is given again, but --limit-rows and --deadline do not.
-
-    Args:
-        results: The results of the run. With --job those of the job.
-    """
-    return do("resume", results, options)
-
-
-def undo(
-    results: Results,
-    *,
-    include_unknown: Annotated[bool | None, Parameter(group=SAFETY, negative="--no-include-unknown")] = None,
-    options: CallOptions = CallOptions(),
-) -> int:
-    """Undo what a run has changed.
-
-    bulkcert undo devices.inactivate-device.results.csv
-    bulkcert undo devices.inactivate-device.results.csv --no-include-unknown
-
-    Args:
-        results: The results of the run, which show the rows as undone. With --job those of the job.
-        include_unknown: Undo what was called though it is not known what it was before; --no-… leaves it.
-    """
-    return do("undo", results, options, include_unknown=include_unknown)
 
 
 def verify(results: Results, *, options: VerifyOptions = VerifyOptions()) -> int:

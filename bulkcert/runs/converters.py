@@ -1,10 +1,11 @@
-"""How values of options are read: whole numbers, lengths of time, moments, names with commas between them."""
+"""How values of options are read (numbers, lengths of time, moments, names), and options of one command for another."""
 
 import re
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from dataclasses import fields
 from datetime import datetime, timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from cyclopts import Token
 
@@ -23,6 +24,7 @@ Problems = list[str]
 """What is wrong with options: what resolves some adds to it, is of no use then, and all is refused at once."""
 
 Choice = TypeVar("Choice", bound=str)
+Taken = TypeVar("Taken")
 
 
 def short(text: str) -> str:
@@ -87,3 +89,23 @@ def names_of(choices: Iterable[Choice]) -> Callable[[object, Sequence[Token]], t
         return tuple(dict.fromkeys(there[name] for name in names))
 
     return read
+
+
+def carried(kind: Callable[..., Taken], options: object, **own: object) -> Taken:
+    """Returns options of a class, as they were typed for another: what the class has not is left out, ``own`` wins."""
+    both = kind.__dataclass_fields__.keys() & options.__dataclass_fields__.keys()  # type: ignore[attr-defined]
+    return kind(**{name: getattr(options, name) for name in both} | own)
+
+
+def changed(kind: type, given: Mapping[str, Any], *, without: Container[str]) -> dict[str, Any]:
+    """Returns options of a class that were not left at their defaults, by the names that they have in job files.
+
+    ``given`` are options as JSON has them; what the class has not, and the fields ``without``, is left out.
+    """
+    found = {}
+    for each in fields(kind):
+        default = list(each.default) if isinstance(each.default, tuple) else each.default
+        value = given.get(each.name, default)
+        if value not in (default, None) and each.name not in without:
+            found[each.name.replace("_", "-")] = value
+    return found

@@ -11,8 +11,9 @@ from bulkcert.engine.progress import Progress, StatsMaker
 from bulkcert.engine.session import Supervision, calling
 from bulkcert.engine.target import Target
 from bulkcert.errors import BulkcertError, ExitStatus
+from bulkcert.runs.converters import carried
 from bulkcert.runs.options import ServiceOptions
-from bulkcert.runs.other_options import DoctorOptions, carried
+from bulkcert.runs.other_options import DoctorOptions
 from bulkcert.runs.policy import may_read
 from bulkcert.runs.target import refuse, resolve_target
 from bulkcert.service.actions import OPERATIONS, Operation

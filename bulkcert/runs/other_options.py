@@ -1,9 +1,7 @@
-"""Options of the commands that start no run, by command, and those of one command for another."""
+"""Options of the commands that start no run, by command."""
 
-from collections.abc import Callable, Container, Mapping
-from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -16,7 +14,6 @@ from bulkcert.runs.options import (
     REHEARSAL,
     ApprovalOptions,
     GuardOptions,
-    Kind,
     LanguageOptions,
     NotifyOptions,
     PreflightMode,
@@ -144,23 +141,3 @@ class Stage:
     """Run so many lanes in processes of their own, as on other machines."""
     status_table: Annotated[StatusTable, Parameter(group=REHEARSAL)] = "old"
     """HTTP statuses before (old) or after (new) the vendor's adjustment."""
-
-
-def carried(kind: Callable[..., Kind], options: object, **own: object) -> Kind:
-    """Returns options of a class, as they were typed for another: what the class has not is left out, ``own`` wins."""
-    both = kind.__dataclass_fields__.keys() & options.__dataclass_fields__.keys()  # type: ignore[attr-defined]
-    return kind(**{name: getattr(options, name) for name in both} | own)
-
-
-def changed(kind: type, given: Mapping[str, Any], *, without: Container[str]) -> dict[str, Any]:
-    """Returns options of a class that were not left at their defaults, by the names that they have in job files.
-
-    ``given`` are options as JSON has them; what the class has not, and the fields ``without``, is left out.
-    """
-    found = {}
-    for each in fields(kind):
-        default = list(each.default) if isinstance(each.default, tuple) else each.default
-        value = given.get(each.name, default)
-        if value not in (default, None) and each.name not in without:
-            found[each.name.replace("_", "-")] = value
-    return found

@@ -10,8 +10,8 @@ import msgspec
 
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.output.files import read_regular
+from bulkcert.runs.converters import changed
 from bulkcert.runs.options import PlanOptions
-from bulkcert.runs.other_options import changed
 from bulkcert.store.sessions import PlanRecord
 
 SUFFIX = ".plan.json"

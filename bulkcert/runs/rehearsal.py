@@ -20,9 +20,10 @@ from bulkcert.emulator.settings import CREDENTIALS, Settings
 from bulkcert.errors import BulkcertError, ExitStatus, temporary
 from bulkcert.input import PinnedList
 from bulkcert.output.formats import suffix_of
+from bulkcert.runs.converters import carried
 from bulkcert.runs.job import ResolvedJob, resolve
 from bulkcert.runs.options import Options
-from bulkcert.runs.other_options import Stage, carried
+from bulkcert.runs.other_options import Stage
 from bulkcert.runs.reading_list import pin
 from bulkcert.runs.target import cannot_send_from, confirm_region, located
 from bulkcert.service.actions import ACTIONS, Action, ActionName

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import polars as pl
@@ -11,10 +11,10 @@ import polars as pl
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input import ROW, PinnedList, annotated
 from bulkcert.output.evidence import prove
+from bulkcert.runs.converters import carried, changed
 from bulkcert.runs.job import ResolvedJob, resolve
 from bulkcert.runs.opened import OpenRun, confirm_instance, confirm_real, pinned_of, remove
 from bulkcert.runs.options import OF_ONE_START, CallOptions, Options, ResumeOptions
-from bulkcert.runs.other_options import VerifyOptions, carried, changed
 from bulkcert.service.regions import same_service
 from bulkcert.store import lock, queries, read_states
 from bulkcert.store.outcome import Outcome
@@ -22,8 +22,11 @@ from bulkcert.store.paths import RunFiles
 from bulkcert.store.sessions import Asked, Session
 from bulkcert.store.status import RunStatus, status_of
 
+if TYPE_CHECKING:
+    from bulkcert.runs.other_options import VerifyOptions
 
-def left_of(files: RunFiles, options: ResumeOptions) -> ResolvedJob | VerifyOptions | tuple[CallOptions, bool]:
+
+def left_of(files: RunFiles, options: ResumeOptions) -> "ResolvedJob | VerifyOptions | tuple[CallOptions, bool]":
     """Returns what is to be done again, with the options that are given now or were when it began (``stored_options``).
 
     That is a run; a watch for the time that it has left; or an undo, and whether it is also of rows whose state before
@@ -40,6 +43,8 @@ def left_of(files: RunFiles, options: ResumeOptions) -> ResolvedJob | VerifyOpti
     if session is not None and session.kind == "undo":
         return carried(CallOptions, options), bool(session.options.get("include_unknown"))
     if session is not None and session.kind == "verify":
+        from bulkcert.runs.other_options import VerifyOptions  # noqa: PLC0415 - for a watch alone
+
         left = max(0.0, float(session.options["watch"]) - (time.time() - session.started_at / 1000))
         return carried(VerifyOptions, options, watch=left, every=float(session.options["every"]))
     return _job(files, asked, options)
