@@ -3,11 +3,13 @@
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+ListKind = Literal["csv", "parquet", "ndjson"]
+
 
 class ListFormat(NamedTuple):
     """How a list is read: its kind, and how it is compressed, if at all; whether results may have this suffix."""
 
-    kind: Literal["csv", "parquet", "ndjson"]
+    kind: ListKind
     compression: Literal["", "gz", "zst"] = ""
     is_written: bool = True
 

@@ -22,11 +22,11 @@ import msgspec
 import zstandard
 
 from bulkcert.errors import BulkcertError, ExitStatus, temporary
-from bulkcert.formats import LISTS, list_suffix
+from bulkcert.formats import LISTS, ListKind, list_suffix
 from bulkcert.input.readers import read_csv, read_ndjson, read_parquet
 from bulkcert.input.records import BOM, Part
 
-Kind = Literal["csv", "parquet", "ndjson", "text"]
+Kind = ListKind | Literal["text"]
 
 STDIN = Path("-")
 """The name of standard input."""
